@@ -1,0 +1,111 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Settings that every Swift target uses.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+/// Debian's RocksDB and what it needs, linked statically: calls are up to 35 % faster than through
+/// the shared library.
+let rocksdb: [LinkerSetting] = [
+    ":librocksdb.a", "snappy", "z", "bz2", "lz4", "zstd", "stdc++",
+].map { .linkedLibrary($0) }
+
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
+let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+/// A library of ours.
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+/// A test suite of ours.
+func suite(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
+    .testTarget(
+        name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
+}
+
+let package = Package(
+    name: "pika-swift",
+    products: [
+        .executable(name: "pika", targets: ["pika"]),
+        .executable(name: "binlog-dump", targets: ["binlog-dump"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        // Pure: no sockets, no files, no clock.
+        module("SyncProtocol", [nioCore, protobuf, "CXXHash"]),
+        module("RESP", [nioCore]),
+        module("RateLimit"),
+        module("ReplicationCore", ["SyncProtocol"]),
+
+        // State on disk.
+        module("FileIO"),
+        .target(name: "CXXHash", linkerSettings: [.linkedLibrary("xxhash")]),
+        module("Binlog", ["FileIO", "SyncProtocol", "CXXHash"]),
+        module("ResumeStore", ["FileIO", "SyncProtocol", "CXXHash"]),
+        .target(name: "CPikaShim", linkerSettings: rocksdb),
+        module("PikaStorage", ["CPikaShim", "FileIO", "SyncProtocol", "CXXHash"]),
+        module("Keyspace", ["Binlog", "PikaStorage", "FileIO", "SyncProtocol", "CXXHash"]),
+
+        // Shells.
+        module("Commands", ["Keyspace", "PikaStorage", "RESP", "SyncProtocol"]),
+        module(
+            "Replication",
+            [
+                "Keyspace", "Binlog", "ResumeStore", "ReplicationCore", "RateLimit", "SyncProtocol",
+                "FileIO", "PikaStorage", "CXXHash", nioCore, nioPosix, logging,
+            ]),
+        module(
+            "PikaServer",
+            [
+                "Commands", "Replication", "Keyspace", "RESP", "RateLimit", "SyncProtocol", "FileIO",
+                "PikaStorage", "Binlog", nioCore, nioPosix, logging, lifecycle,
+            ]),
+        .executableTarget(
+            name: "pika", dependencies: ["PikaServer", arguments, logging, lifecycle],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "binlog-dump", dependencies: ["Binlog", "FileIO", "SyncProtocol", arguments],
+            path: "tools/binlog-dump", swiftSettings: strict),
+
+        module("TestKit", ["FileIO", "SyncProtocol"]),
+        suite("SyncProtocolTests", ["SyncProtocol", "TestKit", nioCore, protobuf]),
+        suite("RateLimitTests", ["RateLimit"]),
+        suite("RESPTests", ["RESP", nioCore]),
+        suite("ReplicationCoreTests", ["ReplicationCore", "SyncProtocol", "TestKit"]),
+        suite("FileIOTests", ["FileIO", "TestKit"]),
+        suite("BinlogTests", ["Binlog", "FileIO", "SyncProtocol", "TestKit"]),
+        suite("ResumeStoreTests", ["ResumeStore", "FileIO", "SyncProtocol", "TestKit"]),
+        suite("PikaStorageTests", ["PikaStorage", "FileIO", "TestKit"]),
+        suite("KeyspaceTests", ["Keyspace", "PikaStorage", "Binlog", "FileIO", "SyncProtocol", "TestKit"]),
+        suite("CommandsTests", ["Commands", "Keyspace", "PikaStorage", "RESP", "TestKit", nioCore]),
+        suite(
+            "ReplicationTests",
+            [
+                "Replication", "ReplicationCore", "Keyspace", "PikaStorage", "Binlog", "SyncProtocol",
+                "RateLimit", "ResumeStore", "FileIO", "TestKit", nioCore, nioPosix, nioEmbedded,
+            ]),
+        suite("PikaServerTests", ["PikaServer", "Commands", "TestKit", nioCore, nioPosix]),
+        suite("SimulationTests", ["ReplicationCore", "SyncProtocol", "RateLimit", "TestKit"]),
+        suite("ProcessTests", ["TestKit", "FileIO", "SyncProtocol", nioCore, nioPosix]),
+        suite("TidyTests", []),
+    ],
+    cxxLanguageStandard: .cxx17
+)

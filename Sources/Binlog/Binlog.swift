@@ -1,0 +1,1 @@
+// Binlog: see ARCHITECTURE.md.

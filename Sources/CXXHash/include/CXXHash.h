@@ -1,0 +1,3 @@
+// XXH64 and XXH3 of libxxhash-dev as seen by Swift.
+#pragma once
+#include <xxhash.h>

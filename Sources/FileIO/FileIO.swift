@@ -1,0 +1,1 @@
+// FileIO: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+// Keyspace: see ARCHITECTURE.md.

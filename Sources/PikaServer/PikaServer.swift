@@ -1,0 +1,1 @@
+// PikaServer: see ARCHITECTURE.md.

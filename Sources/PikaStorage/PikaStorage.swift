@@ -1,0 +1,1 @@
+// PikaStorage: see ARCHITECTURE.md.

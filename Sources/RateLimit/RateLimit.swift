@@ -1,0 +1,1 @@
+// RateLimit: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+// ReplicationCore: see ARCHITECTURE.md.

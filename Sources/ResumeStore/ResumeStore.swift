@@ -1,0 +1,1 @@
+// ResumeStore: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+// SyncProtocol: see ARCHITECTURE.md.

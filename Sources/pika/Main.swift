@@ -1,0 +1,7 @@
+import ArgumentParser
+
+/// The `pika` server process.
+@main
+struct Pika: ParsableCommand {
+    func run() throws {}
+}
