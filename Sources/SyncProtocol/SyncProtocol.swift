@@ -1,1 +1,0 @@
-// SyncProtocol: see ARCHITECTURE.md.
