@@ -1,1 +1,0 @@
-// ReplicationCore: see ARCHITECTURE.md.
