@@ -1,0 +1,75 @@
+public import RESP
+public import Synchronization
+
+/// What other threads may know of a connection: CLIENT LIST and CLIENT KILL read it.
+public final class ClientRecord: Sendable {
+    /// Number of the connection, never used twice by one process.
+    public let id: UInt64
+    /// Peer address as `host:port`.
+    public let address: String
+    /// Own address as `host:port`.
+    public let localAddress: String
+    /// Descriptor number, for CLIENT LIST.
+    public let descriptor: Int32
+    /// Unix second at which the connection was accepted.
+    public let createdSeconds: Int64
+    /// Unix second of the last request.
+    public let lastRequestSeconds: Atomic<Int64>
+    /// Database that the connection works on.
+    public let database: Atomic<Int>
+    /// Index in the command table of the last command, -1 before the first.
+    public let lastCommand: Atomic<Int>
+    /// 2 or 3.
+    public let protocolVersion: Atomic<UInt8>
+    private let nameStorage: Mutex<String>
+
+    /// Describes a connection that was just accepted.
+    public init(
+        id: UInt64, address: String, localAddress: String, descriptor: Int32, createdSeconds: Int64
+    ) {
+        self.id = id
+        self.address = address
+        self.localAddress = localAddress
+        self.descriptor = descriptor
+        self.createdSeconds = createdSeconds
+        self.lastRequestSeconds = Atomic(createdSeconds)
+        self.database = Atomic(0)
+        self.lastCommand = Atomic(-1)
+        self.protocolVersion = Atomic(2)
+        self.nameStorage = Mutex("")
+    }
+
+    /// Name given by CLIENT SETNAME; empty at first.
+    public var name: String {
+        get { self.nameStorage.withLock { $0 } }
+        set { self.nameStorage.withLock { $0 = newValue } }
+    }
+}
+
+/// State of one connection.
+///
+/// Used by the connection's event loop; while a `SlowWork` of the connection runs, by that alone.
+public final class ClientState {
+    /// The part that other threads may read.
+    public let record: ClientRecord
+    /// Index of the selected database.
+    public internal(set) var database: Int = 0
+    /// True when no password is needed or the right one was given.
+    public internal(set) var isAuthenticated: Bool
+    /// Protocol of the replies.
+    public internal(set) var version: ProtocolVersion = .resp2
+    /// Parsing the unread bytes is useless before there are this many of them.
+    public internal(set) var neededBytes: Int = 0
+    /// Set when the connection is to be closed after the replies so far.
+    var closesAfterReply = false
+
+    /// Makes the state of a new connection.
+    ///
+    /// - Parameters:
+    ///   - record: what other threads may see of it.
+    ///   - isAuthenticated: true when the server asks for no password.
+    public init(record: ClientRecord, isAuthenticated: Bool) {
+        self.record = record
+        self.isAuthenticated = isAuthenticated
+    }
+}

@@ -1,0 +1,120 @@
+/// Properties of a command that the command path and COMMAND INFO need.
+public struct CommandFlags: OptionSet, Sendable, Hashable {
+    /// The bits.
+    public let rawValue: UInt32
+    /// Makes a set from its bits.
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// Changes data: refused on a replica, takes key locks, is logged.
+    public static let write = CommandFlags(rawValue: 1 << 0)
+    /// Reads data.
+    public static let readonly = CommandFlags(rawValue: 1 << 1)
+    /// Always runs on the slow pool.
+    public static let slow = CommandFlags(rawValue: 1 << 2)
+    /// Allowed before authentication.
+    public static let noauth = CommandFlags(rawValue: 1 << 3)
+    /// Administration.
+    public static let admin = CommandFlags(rawValue: 1 << 4)
+    /// Constant or logarithmic time (COMMAND INFO's "fast").
+    public static let fast = CommandFlags(rawValue: 1 << 5)
+    /// May make data grow ("denyoom").
+    public static let growsData = CommandFlags(rawValue: 1 << 6)
+    /// Only for the server itself: clients get "unknown command".
+    public static let hidden = CommandFlags(rawValue: 1 << 7)
+    /// Several keys.
+    public static let multi = CommandFlags(rawValue: 1 << 8)
+    /// Uncommitted writes of the burst must be committed before it runs.
+    public static let commitsFirst = CommandFlags(rawValue: 1 << 9)
+    /// Takes key locks itself: the positions of its keys depend on other arguments.
+    public static let movableKeys = CommandFlags(rawValue: 1 << 10)
+    /// Has subcommands.
+    public static let container = CommandFlags(rawValue: 1 << 11)
+    /// The whole database or server is its subject: no key locks, a gate of its own.
+    public static let suspend = CommandFlags(rawValue: 1 << 12)
+}
+
+/// Positions of the keys among the arguments, the command word being 0.
+public struct KeyPositions: Sendable, Equatable {
+    /// First key; 0 when there is none.
+    public var first: Int
+    /// Last key; negative counts from the end.
+    public var last: Int
+    /// Distance of two keys.
+    public var step: Int
+
+    /// Names the positions.
+    public init(_ first: Int, _ last: Int, _ step: Int) {
+        self.first = first
+        self.last = last
+        self.step = step
+    }
+
+    /// No keys.
+    public static let none = KeyPositions(0, 0, 0)
+    /// The first argument.
+    public static let one = KeyPositions(1, 1, 1)
+    /// The first two arguments.
+    public static let two = KeyPositions(1, 2, 1)
+    /// All arguments.
+    public static let all = KeyPositions(1, -1, 1)
+    /// Every other argument, from the first.
+    public static let pairs = KeyPositions(1, -1, 2)
+}
+
+/// Family of a command, as COMMAND DOCS and ACL categories name it.
+public enum CommandGroup: String, Sendable, CaseIterable {
+    /// Keys of any type.
+    case generic
+    /// Strings.
+    case string
+    /// Hashes.
+    case hash
+    /// Lists.
+    case list
+    /// Sets.
+    case set
+    /// Sorted sets.
+    case sortedSet = "sorted-set"
+    /// Connections.
+    case connection
+    /// The server and its databases.
+    case server
+}
+
+/// One row of the command table.
+public struct CommandRow: Sendable {
+    /// What runs the command; replies through the execution.
+    public typealias Handler = @Sendable (inout Execution) -> Void
+
+    /// Lower-case name.
+    public let name: StaticString
+    /// Number of arguments with the command word; negative = at least.
+    public let arity: Int
+    /// What the command path must know.
+    public let flags: CommandFlags
+    /// Where its keys are.
+    public let keys: KeyPositions
+    /// Family.
+    public let group: CommandGroup
+    /// Version of Redis, or of Pika for its own commands, that brought it.
+    public let since: StaticString
+    /// One line for COMMAND DOCS.
+    public let summary: StaticString
+    /// Runs the command.
+    public let handler: Handler
+
+    /// Describes a command.
+    public init(
+        _ name: StaticString, arity: Int, flags: CommandFlags, keys: KeyPositions,
+        group: CommandGroup, since: StaticString, summary: StaticString, handler: @escaping Handler
+    ) {
+        self.name = name
+        self.arity = arity
+        self.flags = flags
+        self.keys = keys
+        self.group = group
+        self.since = since
+        self.summary = summary
+        self.handler = handler
+    }
+}

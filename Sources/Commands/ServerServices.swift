@@ -1,0 +1,100 @@
+/// Answer of an administrative service, written to the client by the command.
+public enum AdminReply: Sendable, Equatable {
+    /// `+OK`.
+    case ok
+    /// A simple string.
+    case simple(String)
+    /// An error with its code word, without the leading `-`: `ERR no such thing`.
+    case error(String)
+    /// A bulk string.
+    case bulk(String)
+    /// Text for people: verbatim in RESP3.
+    case text(String)
+    /// An integer.
+    case integer(Int64)
+}
+
+/// Role of this server, as HELLO and INFO name it.
+public enum ServerRole: String, Sendable {
+    /// Takes writes.
+    case master
+    /// Follows a master.
+    case replica = "slave"
+    /// Follows a master and has replicas of its own.
+    case both = "master&&slave"
+}
+
+/// Types of data, by Pika's words, for COMPACT.
+public struct DataKinds: OptionSet, Sendable, Hashable {
+    /// The bits, in the order of the stores.
+    public let rawValue: UInt8
+    /// Makes a set from its bits.
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Strings.
+    public static let strings = DataKinds(rawValue: 1)
+    /// Hashes.
+    public static let hashes = DataKinds(rawValue: 2)
+    /// Lists.
+    public static let lists = DataKinds(rawValue: 4)
+    /// Sets.
+    public static let sets = DataKinds(rawValue: 8)
+    /// Sorted sets.
+    public static let zsets = DataKinds(rawValue: 16)
+    /// All of them.
+    public static let all = DataKinds(rawValue: 31)
+}
+
+/// What the server around the command path provides for administrative commands.
+///
+/// Called on event loops and, for commands tagged slow, on the slow pool. A method must not block
+/// on a loop for longer than a few microseconds unless its comment says "slow pool".
+public protocol ServerServices: AnyObject, Sendable {
+    /// Role of this server.
+    var role: ServerRole { get }
+
+    // MARK: Connections
+
+    /// True when the password is right. `user` is nil or "default" for the administrator.
+    func authenticate(user: String?, password: UnsafeRawBufferPointer) -> Bool
+    /// All live connections.
+    func clients() -> [ClientRecord]
+    /// Closes these connections; the caller's own one is closed by its loop.
+    func kill(clientIDs: [UInt64])
+
+    // MARK: Information and settings
+
+    /// INFO; section names in lower case, none = default sections.
+    func info(sections: [String]) -> AdminReply
+    /// CONFIG GET: pairs of name and value that match any of the glob patterns.
+    func configGet(patterns: [String]) -> [(name: String, value: String)]
+    /// CONFIG SET; all pairs or none are applied.
+    func configSet(_ pairs: [(name: String, value: String)]) -> AdminReply
+    /// CONFIG REWRITE; slow pool.
+    func configRewrite() -> AdminReply
+    /// CONFIG RESETSTAT.
+    func configResetStatistics() -> AdminReply
+
+    // MARK: Replication
+
+    /// SLAVEOF host port [force]; slow pool.
+    func slaveOf(host: String, port: Int, force: Bool) -> AdminReply
+    /// SLAVEOF NO ONE; slow pool.
+    func slaveOfNoOne() -> AdminReply
+    /// DBSLAVEOF db [force | NO ONE | filenum offset], arguments after the word; slow pool.
+    func dbSlaveOf(_ arguments: [String]) -> AdminReply
+
+    // MARK: Data
+
+    /// BGSAVE of these databases; slow pool.
+    func backgroundSave(databases: [Int]) -> AdminReply
+    /// COMPACT; slow pool.
+    func compact(databases: [Int], kinds: DataKinds) -> AdminReply
+    /// PURGELOGSTO; slow pool.
+    func purgeLogs(to fileNumber: UInt32, database: Int) -> AdminReply
+    /// DISKRECOVERY; slow pool.
+    func diskRecovery() -> AdminReply
+    /// DBSIZE: keys of the database at the last key scan.
+    func keyCount(database: Int) -> Int64
+    /// SHUTDOWN: begins a clean stop. Nil when it does, else the error.
+    func shutdown(client: ClientRecord) -> AdminReply?
+}

@@ -1,1 +1,0 @@
-// RESP: see ARCHITECTURE.md.
