@@ -1,4 +1,3 @@
-public import RESP
 public import SyncProtocol
 
 /// Replies that must not be sent before this position of a database's log is durable
