@@ -56,7 +56,8 @@ let package = Package(
         module("ReplicationCore", ["SyncProtocol"]),
 
         // State on disk.
-        module("FileIO"),
+        .target(name: "CFileShim"),
+        module("FileIO", ["CFileShim", "CXXHash"]),
         .target(name: "CXXHash", linkerSettings: [.linkedLibrary("xxhash")]),
         module("Binlog", ["FileIO", "SyncProtocol", "CXXHash"]),
         module("ResumeStore", ["FileIO", "SyncProtocol", "CXXHash"]),

@@ -1,1 +1,0 @@
-// FileIO: see ARCHITECTURE.md.
