@@ -1,1 +1,0 @@
-// PikaStorage: see ARCHITECTURE.md.

@@ -1,0 +1,91 @@
+/// Block compression, by the words of the configuration file.
+public enum StoreCompression: UInt8, Sendable {
+    case none = 0
+    case snappy = 1
+    case zlib = 2
+    case lz4 = 4
+    case zstd = 7
+}
+
+/// Which clock decides in compaction whether a key has expired.
+public enum FilterClock: UInt8, Sendable {
+    /// The persisted applied row's highest effective now - 2 s; without such a row nothing is
+    /// dropped. The rule with the binlog as the only log.
+    case horizon = 0
+    /// The machine's clock: for a store with its own write-ahead log.
+    case wall = 1
+}
+
+/// How one store is opened.
+public struct StoreOptions: Equatable, Sendable {
+    /// Create the directory and its families when missing.
+    public var createIfMissing = true
+    /// Keep RocksDB's own write-ahead log (only with `write-binlog no`).
+    public var writeAheadLog = false
+    /// The clock of the compaction filters.
+    public var filterClock = FilterClock.horizon
+    /// Bytes of one memtable.
+    public var memtableBytes = 8 << 20
+    /// Memtables per family before writes stop.
+    public var memtableCount = 4
+    /// Level-0 files that start a compaction.
+    public var level0CompactionTrigger = 4
+    /// Size of a table file at level 1.
+    public var targetFileBytes = 20 << 20
+    /// Total size of level 1.
+    public var levelBaseBytes: UInt64 = 256 << 20
+    /// Growth of the levels.
+    public var levelMultiplier = 10
+    /// Compression of levels 2 and deeper; levels 0 and 1 stay uncompressed.
+    public var compression = StoreCompression.none
+    /// One entry per level; overrules `compression` when not empty.
+    public var compressionPerLevel: [StoreCompression] = []
+    /// Bytes of a block.
+    public var blockBytes = 4096
+    /// Bits per key of the bloom filters.
+    public var bloomBitsPerKey = 10
+    /// Leave out the filter blocks of the last level (GET of missing keys gets dearer).
+    public var optimizeFiltersForHits = false
+    /// Table files kept open; -1 for all.
+    public var maxOpenFiles = 5000
+    /// No compaction on its own.
+    public var disableAutoCompactions = false
+    /// Background jobs of one store.
+    public var backgroundJobs = 2
+    /// Threads of one compaction.
+    public var maxSubcompactions = 1
+
+    /// The defaults.
+    public init() {}
+}
+
+/// Whether RocksDB slows or stops writes.
+public enum StallState: UInt8, Comparable, Sendable {
+    case normal = 0
+    case delayed = 1
+    case stopped = 2
+
+    public static func < (a: StallState, b: StallState) -> Bool { a.rawValue < b.rawValue }
+}
+
+/// What a store reports; called on RocksDB's threads.
+public struct StoreHooks: Sendable {
+    /// A flush is about to begin, before any file is created: the log must be durable to its
+    /// written end when this returns. Called once per family of the atomic flush.
+    public var onFlushBegin: (@Sendable () -> Void)?
+    /// Writes are slowed, stopped, or normal again.
+    public var onStallStateChanged: (@Sendable (StallState) -> Void)?
+    /// A flush, compaction or write failed in the background.
+    public var onBackgroundError: (@Sendable (EngineFault) -> Void)?
+
+    /// Makes the hooks.
+    public init(
+        onFlushBegin: (@Sendable () -> Void)? = nil,
+        onStallStateChanged: (@Sendable (StallState) -> Void)? = nil,
+        onBackgroundError: (@Sendable (EngineFault) -> Void)? = nil
+    ) {
+        self.onFlushBegin = onFlushBegin
+        self.onStallStateChanged = onStallStateChanged
+        self.onBackgroundError = onBackgroundError
+    }
+}
