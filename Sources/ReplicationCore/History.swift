@@ -22,6 +22,8 @@ public enum ContinuationVerdict: Hashable, Sendable {
     ///
     /// `ours` is the last position that both logs share, `theirs` the end of its log.
     case diverged(ours: BinlogPosition, theirs: BinlogPosition)
+    /// Its log has other bytes up to this position than ours, under the same history.
+    case digestDiffers(at: BinlogPosition)
     /// No entry of its history is one of ours.
     case unrelated(theirs: BinlogPosition)
     /// No item of ours ends at its position.
@@ -40,6 +42,8 @@ public enum ContinuationVerdict: Hashable, Sendable {
         case .diverged(let ours, let theirs):
             "the replica holds items that the master lacks: the logs agree up to"
                 + " \(ours), the replica's ends at \(theirs)"
+        case .digestDiffers(let position):
+            "the replica's binlog up to \(position) differs from the master's: their digests differ"
         case .unrelated(let theirs):
             "the replica's binlog (end \(theirs)) belongs to another history"
         case .notABoundary(let theirs):
@@ -118,7 +122,7 @@ public struct History: Hashable, Sendable {
         case .boundary(let digest):
             // Without a digest of ours at that place (sidecar gone) the history alone decides.
             guard let digest, digest != claim.digest else { return .continues }
-            return .diverged(ours: .zero, theirs: end)
+            return .digestDiffers(at: end)
         }
     }
 
