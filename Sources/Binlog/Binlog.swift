@@ -1,1 +1,0 @@
-// Binlog: see ARCHITECTURE.md.
