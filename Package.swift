@@ -103,7 +103,8 @@ let package = Package(
                 "Replication", "ReplicationCore", "Keyspace", "PikaStorage", "Binlog", "SyncProtocol",
                 "RateLimit", "ResumeStore", "FileIO", "TestKit", nioCore, nioPosix, nioEmbedded,
             ]),
-        suite("PikaServerTests", ["PikaServer", "Commands", "TestKit", nioCore, nioPosix]),
+        suite(
+            "PikaServerTests", ["PikaServer", "Commands", "FileIO", "TestKit", nioCore, nioPosix]),
         suite("SimulationTests", ["ReplicationCore", "SyncProtocol", "RateLimit", "TestKit"]),
         suite("ProcessTests", ["TestKit", "FileIO", "SyncProtocol", nioCore, nioPosix]),
         suite("TidyTests", []),

@@ -1,0 +1,181 @@
+extension ConfTable {
+    /// The file service of replication listens on port + 10001, which must be a port, too.
+    static let portRange = 1...(65_535 - 10_001)
+
+    static let process: [ConfItem] = [
+        ConfItem(
+            "port", .integer(9221, portRange, into: \.port),
+            """
+            Port for clients. Replicas use port + 2000 (replication) and port + 10001 (copies), so
+            it is at most 55534.
+            """),
+        ConfItem(
+            "network-interface", .text("", into: \.networkInterface), commented: true,
+            """
+            Name of a network interface: the server then listens on its addresses and 127.0.0.1
+            only, on all three ports. Empty: on all addresses.
+            """),
+        ConfItem(
+            "daemonize", .flag(false, into: \.daemonize), commented: true,
+            """
+            Run in the background: own session, standard streams into log-path, pid file written.
+            """),
+        ConfItem(
+            "pidfile", .text("./pika.pid", .file, into: \.pidFile),
+            "File for the process id; written only with daemonize."),
+        ConfItem(
+            "command-loops", .integer(0, 0...64, into: \.commandLoops), unit: "threads",
+            from: .ours,
+            """
+            Threads that read, run and answer commands. 0: one per core, at most 4.
+            """),
+        ConfItem(
+            "slow-pool-threads", .integer(2, 1...64, into: \.slowPoolThreads), unit: "threads",
+            from: .ours,
+            "Threads for slow commands (KEYS, big ranges, flushes), apart from the loops."),
+        ConfItem(
+            "server-id", .text("1", into: \.serverID), commented: true,
+            "A text shown by INFO."),
+        ConfItem(
+            "slowlog-log-slower-than",
+            .integer(10_000, -1...Int.max, into: \.slowLogMicroseconds), unit: "us", live: true,
+            "Commands that run at least this long are kept in the slow log. -1: none."),
+        ConfItem(
+            "slowlog-max-len",
+            .integer(128, 1...1_000_000, below: .replace(with: 128), into: \.slowLogEntries),
+            unit: "entries", live: true, "Entries that the slow log keeps."),
+    ]
+
+    static let clients: [ConfItem] = [
+        ConfItem(
+            "maxclients",
+            .integer(20_000, 1...1_000_000, below: .replace(with: 20_000), into: \.maxClients),
+            unit: "connections", live: true,
+            "Connections of clients; more are closed."),
+        ConfItem(
+            "root-connection-num",
+            .integer(2, 0...1000, below: .replace(with: 2), into: \.rootConnections),
+            unit: "connections", live: true,
+            "Connections allowed beyond maxclients from this host."),
+        ConfItem(
+            "timeout",
+            .integer(60, 0...1_000_000_000, below: .replace(with: 60), into: \.timeoutSeconds),
+            unit: "seconds", live: true,
+            "Idle clients are closed after this time. 0: never."),
+        ConfItem(
+            "max-conn-rbuf-size",
+            .bytes(
+                268_435_456, 67_108_864...1_073_741_824, below: .replace(with: 67_108_864),
+                above: .replace(with: 1_073_741_824), into: \.queryBufferBytes),
+            unit: "bytes", live: true,
+            """
+            Limit of a client's query buffer and of a frame between master and replica. A client
+            beyond it is closed.
+            """),
+        ConfItem(
+            "max-client-response-size",
+            .bytes(1_073_741_824, 1_048_576...(1 << 40), into: \.maxClientResponseBytes),
+            unit: "bytes", live: true,
+            "Limit of one reply of KEYS and the like; such a reply becomes an error."),
+        ConfItem(
+            "client-output-limit",
+            .bytes(67_108_864, 1_048_576...(1 << 40), into: \.clientOutputBytes), unit: "bytes",
+            from: .ours, live: true,
+            """
+            Replies that may wait for a client that does not read them. Beyond it nothing more is
+            read from that client until it has caught up.
+            """),
+    ]
+
+    static let access: [ConfItem] = [
+        ConfItem(
+            "requirepass", .text("", into: \.requirePass), live: true,
+            """
+            Password of the administrator, for clients (AUTH) and for replicas (their masterauth).
+            Empty: none is asked for.
+            """),
+        ConfItem(
+            "masterauth", .text("", into: \.masterAuth), live: true,
+            "Password that this server, as a replica, shows its master."),
+        ConfItem(
+            "userpass", .text("", into: \.userPass), live: true, commented: true,
+            """
+            Password of ordinary users, who may not use the commands of userblacklist. Ignored if
+            it equals requirepass.
+            """),
+        ConfItem(
+            "userblacklist", .text("", .words, into: \.userBlacklist), live: true, commented: true,
+            "Commands forbidden to users who came in by userpass, separated by commas."),
+    ]
+
+    static let places: [ConfItem] = [
+        ConfItem(
+            "log-path", .text("./log/", .directory, into: \.logPath),
+            "Directory of the binlogs (log_db0, ...), and of the log of a daemon."),
+        ConfItem(
+            "db-path", .text("./db/", .directory, into: \.dbPath), "Directory of the data."),
+        ConfItem(
+            "dump-path", .text("./dump/", .directory, into: \.dumpPath),
+            "Directory of snapshots (BGSAVE and full syncs). Best on the device of db-path."),
+        ConfItem(
+            "dump-prefix", .text("", into: \.dumpPrefix), live: true,
+            "Prefix of the names of dumps."),
+        ConfItem(
+            "dump-expire",
+            .integer(0, 0...100_000, below: .replace(with: 0), into: \.dumpExpireDays),
+            unit: "days", live: true, "Dumps older than this are deleted. 0: never."),
+        ConfItem(
+            "db-sync-path", .text("./dbsync/", .directory, into: \.dbSyncPath),
+            """
+            Directory into which a replica copies its master's snapshot. It must be on the device
+            of db-path.
+            """),
+    ]
+
+    static let databases: [ConfItem] = [
+        ConfItem(
+            "databases", .integer(1, 1...8, into: \.databases),
+            "Number of databases, equal on master and replicas."),
+        ConfItem(
+            "instance-mode", .choice("classic", ["classic"]), "Only classic exists."),
+        ConfItem(
+            "wrong-type-check", .flag(false, into: \.wrongTypeCheck), from: .ours,
+            """
+            yes: a command on a key of another type is an error, as in Redis, at the price of more
+            look-ups. no: types have separate key spaces, as in Pika.
+            """),
+    ]
+
+    static let binlog: [ConfItem] = [
+        ConfItem(
+            "write-binlog", .flag(true, into: \.writeBinlog),
+            """
+            no: no binlog, hence no replication; the stores then keep logs of their own.
+            """),
+        ConfItem(
+            "binlog-file-size",
+            .bytes(
+                104_857_600, 1024...1_073_741_824, below: .replace(with: 104_857_600),
+                above: .replace(with: 104_857_600), into: \.binlogFileBytes),
+            unit: "bytes",
+            "A binlog file of this size is followed by the next. Real Pikas need it equal."),
+        ConfItem(
+            "binlog-sync",
+            .choice("everysec", ["always", "everysec", "no"], into: \.binlogSync), from: .ours,
+            live: true,
+            """
+            When the binlog is forced to disk: always (before the reply), everysec (a power loss
+            takes at most a second), no (left to the system). A killed process loses nothing with
+            any of them.
+            """),
+        ConfItem(
+            "expire-logs-days",
+            .integer(7, 1...100_000, below: .replace(with: 1), into: \.expireLogsDays),
+            unit: "days", live: true, "Binlog files older than this are deleted, 10 are kept."),
+        ConfItem(
+            "expire-logs-nums",
+            .integer(10, 10...1_000_000, below: .replace(with: 10), into: \.expireLogsCount),
+            unit: "files", live: true,
+            "Binlog files that are kept; files that a live replica needs are never deleted."),
+    ]
+}

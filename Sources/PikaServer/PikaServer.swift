@@ -1,1 +1,0 @@
-// PikaServer: see ARCHITECTURE.md.
