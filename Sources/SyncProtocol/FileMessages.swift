@@ -85,8 +85,9 @@ public struct FileListResponse: Hashable, Sendable {
     public var readerIndex: Int32
     /// The snapshot; empty on an error, and then "not ready" to a replica of ours.
     public var snapshotID: String
-    /// The files, relative to the database's directory: `strings/000012.sst`, …, `info`. nil when
-    /// the response has no list.
+    /// The files, relative to the database's directory.
+    ///
+    /// `strings/000012.sst`, …, `info`. nil when the response has no list.
     public var filenames: [String]?
     /// Extension: the snapshot in full.
     public var manifest: SnapshotManifest?

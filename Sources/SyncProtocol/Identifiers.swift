@@ -51,7 +51,9 @@ public struct LogicID: Hashable, Sendable {
 public struct BinlogOffset: Hashable, Sendable {
     /// File number and offset.
     public var position: BinlogPosition
-    /// The counter, if the message has it. A half-present counter reads with 0 for the other half.
+    /// The counter, if the message has it.
+    ///
+    /// A half-present counter reads with 0 for the other half.
     public var logicID: LogicID?
 
     /// 0/0 with a counter of 0: both ends of the ack that answers a keep-alive, and the offset of

@@ -18,7 +18,9 @@ public struct MetaSyncRequest: Hashable, Sendable {
     public var replica: ReplicaAddress
     /// `masterauth`; nil when empty.
     public var auth: String?
-    /// Extension: what a replica of ours is and can do. nil from a real Pika.
+    /// Extension: what a replica of ours is and can do.
+    ///
+    /// nil from a real Pika.
     public var peer: PeerInfo?
 
     /// Creates a request.
@@ -57,8 +59,10 @@ public struct DBSyncRequest: Hashable, Sendable {
     public var replica: ReplicaAddress
     /// `db0`…`db7`.
     public var database: String
-    /// End of the replica's log. A real master looks at the file number only, and makes no new
-    /// dump when it equals the dump's.
+    /// End of the replica's log.
+    ///
+    /// A real master looks at the file number only, and makes no new dump when it equals the
+    /// dump's.
     public var end: BinlogOffset
     /// Extension: the snapshot of which the replica holds a part.
     public var wantedSnapshot: SnapshotID?

@@ -61,7 +61,9 @@ public struct MasterInfo: Hashable, Sendable {
     public var runID: RunID?
     /// Its replication id; nil from a 3.5.0.
     public var replicationID: ReplicationID?
-    /// Extension: what a master of ours is and can do. nil from a real Pika.
+    /// Extension: what a master of ours is and can do.
+    ///
+    /// nil from a real Pika.
     public var peer: PeerInfo?
     /// Extension: random bytes that open the file service (port+10001) to this replica.
     public var fileToken: [UInt8]?

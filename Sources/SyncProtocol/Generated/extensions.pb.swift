@@ -28,7 +28,7 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
-package nonisolated struct WireExtPosition: Sendable {
+package nonisolated struct WireExt_Position: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
@@ -60,7 +60,7 @@ package nonisolated struct WireExtPosition: Sendable {
 }
 
 /// Where one history of a log gave way to the next.
-package nonisolated struct WireExtHistoryEntry: Sendable {
+package nonisolated struct WireExt_HistoryEntry: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
@@ -74,8 +74,8 @@ package nonisolated struct WireExtHistoryEntry: Sendable {
   /// Clears the value of `replicationID`. Subsequent reads from it will return its default value.
   package mutating func clearReplicationID() {self._replicationID = nil}
 
-  package var previousEnd: WireExtPosition {
-    get {_previousEnd ?? WireExtPosition()}
+  package var previousEnd: WireExt_Position {
+    get {_previousEnd ?? WireExt_Position()}
     set {_previousEnd = newValue}
   }
   /// Returns true if `previousEnd` has been explicitly set.
@@ -92,8 +92,8 @@ package nonisolated struct WireExtHistoryEntry: Sendable {
   /// Clears the value of `previousDigest`. Subsequent reads from it will return its default value.
   package mutating func clearPreviousDigest() {self._previousDigest = nil}
 
-  package var start: WireExtPosition {
-    get {_start ?? WireExtPosition()}
+  package var start: WireExt_Position {
+    get {_start ?? WireExt_Position()}
     set {_start = newValue}
   }
   /// Returns true if `start` has been explicitly set.
@@ -106,12 +106,12 @@ package nonisolated struct WireExtHistoryEntry: Sendable {
   package init() {}
 
   fileprivate var _replicationID: String? = nil
-  fileprivate var _previousEnd: WireExtPosition? = nil
+  fileprivate var _previousEnd: WireExt_Position? = nil
   fileprivate var _previousDigest: UInt64? = nil
-  fileprivate var _start: WireExtPosition? = nil
+  fileprivate var _start: WireExt_Position? = nil
 }
 
-package nonisolated struct WireExtDatabaseHistory: Sendable {
+package nonisolated struct WireExt_DatabaseHistory: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
@@ -125,7 +125,7 @@ package nonisolated struct WireExtDatabaseHistory: Sendable {
   /// Clears the value of `databaseName`. Subsequent reads from it will return its default value.
   package mutating func clearDatabaseName() {self._databaseName = nil}
 
-  package var entries: [WireExtHistoryEntry] = []
+  package var entries: [WireExt_HistoryEntry] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -134,7 +134,7 @@ package nonisolated struct WireExtDatabaseHistory: Sendable {
   fileprivate var _databaseName: String? = nil
 }
 
-package nonisolated struct WireExtPeer: Sendable {
+package nonisolated struct WireExt_Peer: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
@@ -157,7 +157,7 @@ package nonisolated struct WireExtPeer: Sendable {
   /// Clears the value of `capabilities`. Subsequent reads from it will return its default value.
   package mutating func clearCapabilities() {self._capabilities = nil}
 
-  package var histories: [WireExtDatabaseHistory] = []
+  package var histories: [WireExt_DatabaseHistory] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -167,12 +167,12 @@ package nonisolated struct WireExtPeer: Sendable {
   fileprivate var _capabilities: UInt64? = nil
 }
 
-package nonisolated struct WireExtHistoryClaim: Sendable {
+package nonisolated struct WireExt_HistoryClaim: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var entries: [WireExtHistoryEntry] = []
+  package var entries: [WireExt_HistoryEntry] = []
 
   package var digest: UInt64 {
     get {_digest ?? 0}
@@ -200,13 +200,13 @@ package nonisolated struct WireExtHistoryClaim: Sendable {
   fileprivate var _endsInsideGroup: Bool? = nil
 }
 
-package nonisolated struct WireExtProgress: Sendable {
+package nonisolated struct WireExt_Progress: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var received: WireExtPosition {
-    get {_received ?? WireExtPosition()}
+  package var received: WireExt_Position {
+    get {_received ?? WireExt_Position()}
     set {_received = newValue}
   }
   /// Returns true if `received` has been explicitly set.
@@ -214,8 +214,8 @@ package nonisolated struct WireExtProgress: Sendable {
   /// Clears the value of `received`. Subsequent reads from it will return its default value.
   package mutating func clearReceived() {self._received = nil}
 
-  package var durable: WireExtPosition {
-    get {_durable ?? WireExtPosition()}
+  package var durable: WireExt_Position {
+    get {_durable ?? WireExt_Position()}
     set {_durable = newValue}
   }
   /// Returns true if `durable` has been explicitly set.
@@ -223,8 +223,8 @@ package nonisolated struct WireExtProgress: Sendable {
   /// Clears the value of `durable`. Subsequent reads from it will return its default value.
   package mutating func clearDurable() {self._durable = nil}
 
-  package var applied: WireExtPosition {
-    get {_applied ?? WireExtPosition()}
+  package var applied: WireExt_Position {
+    get {_applied ?? WireExt_Position()}
     set {_applied = newValue}
   }
   /// Returns true if `applied` has been explicitly set.
@@ -236,12 +236,12 @@ package nonisolated struct WireExtProgress: Sendable {
 
   package init() {}
 
-  fileprivate var _received: WireExtPosition? = nil
-  fileprivate var _durable: WireExtPosition? = nil
-  fileprivate var _applied: WireExtPosition? = nil
+  fileprivate var _received: WireExt_Position? = nil
+  fileprivate var _durable: WireExt_Position? = nil
+  fileprivate var _applied: WireExt_Position? = nil
 }
 
-package nonisolated struct WireExtSnapshotStatus: Sendable {
+package nonisolated struct WireExt_SnapshotStatus: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
@@ -292,13 +292,13 @@ package nonisolated struct WireExtSnapshotStatus: Sendable {
   fileprivate var _retryAfterMilliseconds: UInt32? = nil
 }
 
-package nonisolated struct WireExtRefusal: Sendable {
+package nonisolated struct WireExt_Refusal: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Absent or unknown: UNSPECIFIED.
-  package var reason: WireExtRefusal.Reason {
+  package var reason: WireExt_Refusal.Reason {
     get {_reason ?? .unspecified}
     set {_reason = newValue}
   }
@@ -346,12 +346,12 @@ package nonisolated struct WireExtRefusal: Sendable {
 
   package init() {}
 
-  fileprivate var _reason: WireExtRefusal.Reason? = nil
+  fileprivate var _reason: WireExt_Refusal.Reason? = nil
   fileprivate var _retryAfterMilliseconds: UInt32? = nil
   fileprivate var _percent: UInt32? = nil
 }
 
-package nonisolated struct WireExtSnapshotFile: Sendable {
+package nonisolated struct WireExt_SnapshotFile: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
@@ -392,7 +392,7 @@ package nonisolated struct WireExtSnapshotFile: Sendable {
   fileprivate var _digest: UInt64? = nil
 }
 
-package nonisolated struct WireExtManifest: Sendable {
+package nonisolated struct WireExt_Manifest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
@@ -406,10 +406,10 @@ package nonisolated struct WireExtManifest: Sendable {
   /// Clears the value of `snapshotID`. Subsequent reads from it will return its default value.
   package mutating func clearSnapshotID() {self._snapshotID = nil}
 
-  package var files: [WireExtSnapshotFile] = []
+  package var files: [WireExt_SnapshotFile] = []
 
-  package var position: WireExtPosition {
-    get {_position ?? WireExtPosition()}
+  package var position: WireExt_Position {
+    get {_position ?? WireExt_Position()}
     set {_position = newValue}
   }
   /// Returns true if `position` has been explicitly set.
@@ -426,7 +426,7 @@ package nonisolated struct WireExtManifest: Sendable {
   /// Clears the value of `digest`. Subsequent reads from it will return its default value.
   package mutating func clearDigest() {self._digest = nil}
 
-  package var history: [WireExtHistoryEntry] = []
+  package var history: [WireExt_HistoryEntry] = []
 
   package var highestEffectiveNowSeconds: Int64 {
     get {_highestEffectiveNowSeconds ?? 0}
@@ -442,7 +442,7 @@ package nonisolated struct WireExtManifest: Sendable {
   package init() {}
 
   fileprivate var _snapshotID: String? = nil
-  fileprivate var _position: WireExtPosition? = nil
+  fileprivate var _position: WireExt_Position? = nil
   fileprivate var _digest: UInt64? = nil
   fileprivate var _highestEffectiveNowSeconds: Int64? = nil
 }
@@ -456,399 +456,399 @@ package nonisolated struct WireExtManifest: Sendable {
 // declaration. To avoid naming collisions, the names are prefixed with the name of
 // the scope where the extend directive occurs.
 
-nonisolated extension WireFilesRequest {
+nonisolated extension WireFiles_Request {
 
-  package var WireExtfileToken: Data {
-    get {return getExtensionValue(ext: WireExtExtensions_file_token) ?? Data()}
-    set {setExtensionValue(ext: WireExtExtensions_file_token, value: newValue)}
+  package var WireExt_fileToken: Data {
+    get {return getExtensionValue(ext: WireExt_Extensions_file_token) ?? Data()}
+    set {setExtensionValue(ext: WireExt_Extensions_file_token, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_file_token`
+  /// Returns true if extension `WireExt_Extensions_file_token`
   /// has been explicitly set.
-  package var hasWireExtfileToken: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_file_token)
+  package var hasWireExt_fileToken: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_file_token)
   }
-  /// Clears the value of extension `WireExtExtensions_file_token`.
+  /// Clears the value of extension `WireExt_Extensions_file_token`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtfileToken() {
-    clearExtensionValue(ext: WireExtExtensions_file_token)
-  }
-
-  package var WireExtrequestID: UInt64 {
-    get {return getExtensionValue(ext: WireExtExtensions_request_id) ?? 0}
-    set {setExtensionValue(ext: WireExtExtensions_request_id, value: newValue)}
-  }
-  /// Returns true if extension `WireExtExtensions_request_id`
-  /// has been explicitly set.
-  package var hasWireExtrequestID: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_request_id)
-  }
-  /// Clears the value of extension `WireExtExtensions_request_id`.
-  /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtrequestID() {
-    clearExtensionValue(ext: WireExtExtensions_request_id)
+  package mutating func clearWireExt_fileToken() {
+    clearExtensionValue(ext: WireExt_Extensions_file_token)
   }
 
-  package var WireExtrequestedSnapshot: String {
-    get {return getExtensionValue(ext: WireExtExtensions_requested_snapshot) ?? String()}
-    set {setExtensionValue(ext: WireExtExtensions_requested_snapshot, value: newValue)}
+  package var WireExt_requestID: UInt64 {
+    get {return getExtensionValue(ext: WireExt_Extensions_request_id) ?? 0}
+    set {setExtensionValue(ext: WireExt_Extensions_request_id, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_requested_snapshot`
+  /// Returns true if extension `WireExt_Extensions_request_id`
   /// has been explicitly set.
-  package var hasWireExtrequestedSnapshot: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_requested_snapshot)
+  package var hasWireExt_requestID: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_request_id)
   }
-  /// Clears the value of extension `WireExtExtensions_requested_snapshot`.
+  /// Clears the value of extension `WireExt_Extensions_request_id`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtrequestedSnapshot() {
-    clearExtensionValue(ext: WireExtExtensions_requested_snapshot)
+  package mutating func clearWireExt_requestID() {
+    clearExtensionValue(ext: WireExt_Extensions_request_id)
+  }
+
+  package var WireExt_requestedSnapshot: String {
+    get {return getExtensionValue(ext: WireExt_Extensions_requested_snapshot) ?? String()}
+    set {setExtensionValue(ext: WireExt_Extensions_requested_snapshot, value: newValue)}
+  }
+  /// Returns true if extension `WireExt_Extensions_requested_snapshot`
+  /// has been explicitly set.
+  package var hasWireExt_requestedSnapshot: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_requested_snapshot)
+  }
+  /// Clears the value of extension `WireExt_Extensions_requested_snapshot`.
+  /// Subsequent reads from it will return its default value.
+  package mutating func clearWireExt_requestedSnapshot() {
+    clearExtensionValue(ext: WireExt_Extensions_requested_snapshot)
   }
 }
 
-nonisolated extension WireFilesResponse {
+nonisolated extension WireFiles_Response {
 
-  package var WireExtresponseID: UInt64 {
-    get {return getExtensionValue(ext: WireExtExtensions_response_id) ?? 0}
-    set {setExtensionValue(ext: WireExtExtensions_response_id, value: newValue)}
+  package var WireExt_responseID: UInt64 {
+    get {return getExtensionValue(ext: WireExt_Extensions_response_id) ?? 0}
+    set {setExtensionValue(ext: WireExt_Extensions_response_id, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_response_id`
+  /// Returns true if extension `WireExt_Extensions_response_id`
   /// has been explicitly set.
-  package var hasWireExtresponseID: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_response_id)
+  package var hasWireExt_responseID: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_response_id)
   }
-  /// Clears the value of extension `WireExtExtensions_response_id`.
+  /// Clears the value of extension `WireExt_Extensions_response_id`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtresponseID() {
-    clearExtensionValue(ext: WireExtExtensions_response_id)
+  package mutating func clearWireExt_responseID() {
+    clearExtensionValue(ext: WireExt_Extensions_response_id)
   }
 
-  package var WireExtrefusal: WireExtRefusal {
-    get {return getExtensionValue(ext: WireExtExtensions_refusal) ?? WireExtRefusal()}
-    set {setExtensionValue(ext: WireExtExtensions_refusal, value: newValue)}
+  package var WireExt_refusal: WireExt_Refusal {
+    get {return getExtensionValue(ext: WireExt_Extensions_refusal) ?? WireExt_Refusal()}
+    set {setExtensionValue(ext: WireExt_Extensions_refusal, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_refusal`
+  /// Returns true if extension `WireExt_Extensions_refusal`
   /// has been explicitly set.
-  package var hasWireExtrefusal: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_refusal)
+  package var hasWireExt_refusal: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_refusal)
   }
-  /// Clears the value of extension `WireExtExtensions_refusal`.
+  /// Clears the value of extension `WireExt_Extensions_refusal`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtrefusal() {
-    clearExtensionValue(ext: WireExtExtensions_refusal)
+  package mutating func clearWireExt_refusal() {
+    clearExtensionValue(ext: WireExt_Extensions_refusal)
   }
 }
 
-nonisolated extension WireFilesResponse.List {
+nonisolated extension WireFiles_Response.List {
 
-  package var WireExtmanifest: WireExtManifest {
-    get {return getExtensionValue(ext: WireExtExtensions_manifest) ?? WireExtManifest()}
-    set {setExtensionValue(ext: WireExtExtensions_manifest, value: newValue)}
+  package var WireExt_manifest: WireExt_Manifest {
+    get {return getExtensionValue(ext: WireExt_Extensions_manifest) ?? WireExt_Manifest()}
+    set {setExtensionValue(ext: WireExt_Extensions_manifest, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_manifest`
+  /// Returns true if extension `WireExt_Extensions_manifest`
   /// has been explicitly set.
-  package var hasWireExtmanifest: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_manifest)
+  package var hasWireExt_manifest: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_manifest)
   }
-  /// Clears the value of extension `WireExtExtensions_manifest`.
+  /// Clears the value of extension `WireExt_Extensions_manifest`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtmanifest() {
-    clearExtensionValue(ext: WireExtExtensions_manifest)
+  package mutating func clearWireExt_manifest() {
+    clearExtensionValue(ext: WireExt_Extensions_manifest)
   }
 }
 
-nonisolated extension WireFilesResponse.Read {
+nonisolated extension WireFiles_Response.Read {
 
-  package var WireExtchunkDigest: UInt64 {
-    get {return getExtensionValue(ext: WireExtExtensions_chunk_digest) ?? 0}
-    set {setExtensionValue(ext: WireExtExtensions_chunk_digest, value: newValue)}
+  package var WireExt_chunkDigest: UInt64 {
+    get {return getExtensionValue(ext: WireExt_Extensions_chunk_digest) ?? 0}
+    set {setExtensionValue(ext: WireExt_Extensions_chunk_digest, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_chunk_digest`
+  /// Returns true if extension `WireExt_Extensions_chunk_digest`
   /// has been explicitly set.
-  package var hasWireExtchunkDigest: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_chunk_digest)
+  package var hasWireExt_chunkDigest: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_chunk_digest)
   }
-  /// Clears the value of extension `WireExtExtensions_chunk_digest`.
+  /// Clears the value of extension `WireExt_Extensions_chunk_digest`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtchunkDigest() {
-    clearExtensionValue(ext: WireExtExtensions_chunk_digest)
+  package mutating func clearWireExt_chunkDigest() {
+    clearExtensionValue(ext: WireExt_Extensions_chunk_digest)
   }
 }
 
 nonisolated extension WireRequest.BinlogSync {
 
-  package var WireExtprogress: WireExtProgress {
-    get {return getExtensionValue(ext: WireExtExtensions_progress) ?? WireExtProgress()}
-    set {setExtensionValue(ext: WireExtExtensions_progress, value: newValue)}
+  package var WireExt_progress: WireExt_Progress {
+    get {return getExtensionValue(ext: WireExt_Extensions_progress) ?? WireExt_Progress()}
+    set {setExtensionValue(ext: WireExt_Extensions_progress, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_progress`
+  /// Returns true if extension `WireExt_Extensions_progress`
   /// has been explicitly set.
-  package var hasWireExtprogress: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_progress)
+  package var hasWireExt_progress: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_progress)
   }
-  /// Clears the value of extension `WireExtExtensions_progress`.
+  /// Clears the value of extension `WireExt_Extensions_progress`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtprogress() {
-    clearExtensionValue(ext: WireExtExtensions_progress)
+  package mutating func clearWireExt_progress() {
+    clearExtensionValue(ext: WireExt_Extensions_progress)
   }
 }
 
 nonisolated extension WireRequest.DBSync {
 
-  package var WireExtwantedSnapshot: String {
-    get {return getExtensionValue(ext: WireExtExtensions_wanted_snapshot) ?? String()}
-    set {setExtensionValue(ext: WireExtExtensions_wanted_snapshot, value: newValue)}
+  package var WireExt_wantedSnapshot: String {
+    get {return getExtensionValue(ext: WireExt_Extensions_wanted_snapshot) ?? String()}
+    set {setExtensionValue(ext: WireExt_Extensions_wanted_snapshot, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_wanted_snapshot`
+  /// Returns true if extension `WireExt_Extensions_wanted_snapshot`
   /// has been explicitly set.
-  package var hasWireExtwantedSnapshot: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_wanted_snapshot)
+  package var hasWireExt_wantedSnapshot: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_wanted_snapshot)
   }
-  /// Clears the value of extension `WireExtExtensions_wanted_snapshot`.
+  /// Clears the value of extension `WireExt_Extensions_wanted_snapshot`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtwantedSnapshot() {
-    clearExtensionValue(ext: WireExtExtensions_wanted_snapshot)
+  package mutating func clearWireExt_wantedSnapshot() {
+    clearExtensionValue(ext: WireExt_Extensions_wanted_snapshot)
   }
 }
 
 nonisolated extension WireRequest.MetaSync {
 
-  package var WireExtreplicaPeer: WireExtPeer {
-    get {return getExtensionValue(ext: WireExtExtensions_replica_peer) ?? WireExtPeer()}
-    set {setExtensionValue(ext: WireExtExtensions_replica_peer, value: newValue)}
+  package var WireExt_replicaPeer: WireExt_Peer {
+    get {return getExtensionValue(ext: WireExt_Extensions_replica_peer) ?? WireExt_Peer()}
+    set {setExtensionValue(ext: WireExt_Extensions_replica_peer, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_replica_peer`
+  /// Returns true if extension `WireExt_Extensions_replica_peer`
   /// has been explicitly set.
-  package var hasWireExtreplicaPeer: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_replica_peer)
+  package var hasWireExt_replicaPeer: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_replica_peer)
   }
-  /// Clears the value of extension `WireExtExtensions_replica_peer`.
+  /// Clears the value of extension `WireExt_Extensions_replica_peer`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtreplicaPeer() {
-    clearExtensionValue(ext: WireExtExtensions_replica_peer)
+  package mutating func clearWireExt_replicaPeer() {
+    clearExtensionValue(ext: WireExt_Extensions_replica_peer)
   }
 }
 
 nonisolated extension WireRequest.TrySync {
 
-  package var WireExtclaim: WireExtHistoryClaim {
-    get {return getExtensionValue(ext: WireExtExtensions_claim) ?? WireExtHistoryClaim()}
-    set {setExtensionValue(ext: WireExtExtensions_claim, value: newValue)}
+  package var WireExt_claim: WireExt_HistoryClaim {
+    get {return getExtensionValue(ext: WireExt_Extensions_claim) ?? WireExt_HistoryClaim()}
+    set {setExtensionValue(ext: WireExt_Extensions_claim, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_claim`
+  /// Returns true if extension `WireExt_Extensions_claim`
   /// has been explicitly set.
-  package var hasWireExtclaim: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_claim)
+  package var hasWireExt_claim: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_claim)
   }
-  /// Clears the value of extension `WireExtExtensions_claim`.
+  /// Clears the value of extension `WireExt_Extensions_claim`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtclaim() {
-    clearExtensionValue(ext: WireExtExtensions_claim)
+  package mutating func clearWireExt_claim() {
+    clearExtensionValue(ext: WireExt_Extensions_claim)
   }
 }
 
 nonisolated extension WireResponse {
 
-  package var WireExtdurableEnd: WireExtPosition {
-    get {return getExtensionValue(ext: WireExtExtensions_durable_end) ?? WireExtPosition()}
-    set {setExtensionValue(ext: WireExtExtensions_durable_end, value: newValue)}
+  package var WireExt_durableEnd: WireExt_Position {
+    get {return getExtensionValue(ext: WireExt_Extensions_durable_end) ?? WireExt_Position()}
+    set {setExtensionValue(ext: WireExt_Extensions_durable_end, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_durable_end`
+  /// Returns true if extension `WireExt_Extensions_durable_end`
   /// has been explicitly set.
-  package var hasWireExtdurableEnd: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_durable_end)
+  package var hasWireExt_durableEnd: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_durable_end)
   }
-  /// Clears the value of extension `WireExtExtensions_durable_end`.
+  /// Clears the value of extension `WireExt_Extensions_durable_end`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtdurableEnd() {
-    clearExtensionValue(ext: WireExtExtensions_durable_end)
+  package mutating func clearWireExt_durableEnd() {
+    clearExtensionValue(ext: WireExt_Extensions_durable_end)
   }
 }
 
 nonisolated extension WireResponse.DBSync {
 
-  package var WireExtsnapshot: WireExtSnapshotStatus {
-    get {return getExtensionValue(ext: WireExtExtensions_snapshot) ?? WireExtSnapshotStatus()}
-    set {setExtensionValue(ext: WireExtExtensions_snapshot, value: newValue)}
+  package var WireExt_snapshot: WireExt_SnapshotStatus {
+    get {return getExtensionValue(ext: WireExt_Extensions_snapshot) ?? WireExt_SnapshotStatus()}
+    set {setExtensionValue(ext: WireExt_Extensions_snapshot, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_snapshot`
+  /// Returns true if extension `WireExt_Extensions_snapshot`
   /// has been explicitly set.
-  package var hasWireExtsnapshot: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_snapshot)
+  package var hasWireExt_snapshot: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_snapshot)
   }
-  /// Clears the value of extension `WireExtExtensions_snapshot`.
+  /// Clears the value of extension `WireExt_Extensions_snapshot`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtsnapshot() {
-    clearExtensionValue(ext: WireExtExtensions_snapshot)
+  package mutating func clearWireExt_snapshot() {
+    clearExtensionValue(ext: WireExt_Extensions_snapshot)
   }
 }
 
 nonisolated extension WireResponse.MetaSync {
 
-  package var WireExtmasterPeer: WireExtPeer {
-    get {return getExtensionValue(ext: WireExtExtensions_master_peer) ?? WireExtPeer()}
-    set {setExtensionValue(ext: WireExtExtensions_master_peer, value: newValue)}
+  package var WireExt_masterPeer: WireExt_Peer {
+    get {return getExtensionValue(ext: WireExt_Extensions_master_peer) ?? WireExt_Peer()}
+    set {setExtensionValue(ext: WireExt_Extensions_master_peer, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_master_peer`
+  /// Returns true if extension `WireExt_Extensions_master_peer`
   /// has been explicitly set.
-  package var hasWireExtmasterPeer: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_master_peer)
+  package var hasWireExt_masterPeer: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_master_peer)
   }
-  /// Clears the value of extension `WireExtExtensions_master_peer`.
+  /// Clears the value of extension `WireExt_Extensions_master_peer`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtmasterPeer() {
-    clearExtensionValue(ext: WireExtExtensions_master_peer)
+  package mutating func clearWireExt_masterPeer() {
+    clearExtensionValue(ext: WireExt_Extensions_master_peer)
   }
 
-  package var WireExtgrantedToken: Data {
-    get {return getExtensionValue(ext: WireExtExtensions_granted_token) ?? Data()}
-    set {setExtensionValue(ext: WireExtExtensions_granted_token, value: newValue)}
+  package var WireExt_grantedToken: Data {
+    get {return getExtensionValue(ext: WireExt_Extensions_granted_token) ?? Data()}
+    set {setExtensionValue(ext: WireExt_Extensions_granted_token, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_granted_token`
+  /// Returns true if extension `WireExt_Extensions_granted_token`
   /// has been explicitly set.
-  package var hasWireExtgrantedToken: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_granted_token)
+  package var hasWireExt_grantedToken: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_granted_token)
   }
-  /// Clears the value of extension `WireExtExtensions_granted_token`.
+  /// Clears the value of extension `WireExt_Extensions_granted_token`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtgrantedToken() {
-    clearExtensionValue(ext: WireExtExtensions_granted_token)
+  package mutating func clearWireExt_grantedToken() {
+    clearExtensionValue(ext: WireExt_Extensions_granted_token)
   }
 }
 
 nonisolated extension WireResponse.TrySync {
 
-  package var WireExtreason: String {
-    get {return getExtensionValue(ext: WireExtExtensions_reason) ?? String()}
-    set {setExtensionValue(ext: WireExtExtensions_reason, value: newValue)}
+  package var WireExt_reason: String {
+    get {return getExtensionValue(ext: WireExt_Extensions_reason) ?? String()}
+    set {setExtensionValue(ext: WireExt_Extensions_reason, value: newValue)}
   }
-  /// Returns true if extension `WireExtExtensions_reason`
+  /// Returns true if extension `WireExt_Extensions_reason`
   /// has been explicitly set.
-  package var hasWireExtreason: Bool {
-    return hasExtensionValue(ext: WireExtExtensions_reason)
+  package var hasWireExt_reason: Bool {
+    return hasExtensionValue(ext: WireExt_Extensions_reason)
   }
-  /// Clears the value of extension `WireExtExtensions_reason`.
+  /// Clears the value of extension `WireExt_Extensions_reason`.
   /// Subsequent reads from it will return its default value.
-  package mutating func clearWireExtreason() {
-    clearExtensionValue(ext: WireExtExtensions_reason)
+  package mutating func clearWireExt_reason() {
+    clearExtensionValue(ext: WireExt_Extensions_reason)
   }
 
-  package var WireExthistory: [WireExtHistoryEntry] {
-    get {return getExtensionValue(ext: WireExtExtensions_history) ?? []}
-    set {setExtensionValue(ext: WireExtExtensions_history, value: newValue)}
+  package var WireExt_history: [WireExt_HistoryEntry] {
+    get {return getExtensionValue(ext: WireExt_Extensions_history) ?? []}
+    set {setExtensionValue(ext: WireExt_Extensions_history, value: newValue)}
   }
 
 }
 
-// MARK: - File's ExtensionMap: WireExtExtensions_Extensions
+// MARK: - File's ExtensionMap: WireExt_Extensions_Extensions
 
 /// A `SwiftProtobuf.SimpleExtensionMap` that includes all of the extensions defined by
 /// this .proto file. It can be used any place an `SwiftProtobuf.ExtensionMap` is needed
 /// in parsing, or it can be combined with other `SwiftProtobuf.SimpleExtensionMap`s to create
 /// a larger `SwiftProtobuf.SimpleExtensionMap`.
-package nonisolated let WireExtExtensions_Extensions: SwiftProtobuf.SimpleExtensionMap = [
-  WireExtExtensions_replica_peer,
-  WireExtExtensions_claim,
-  WireExtExtensions_wanted_snapshot,
-  WireExtExtensions_progress,
-  WireExtExtensions_master_peer,
-  WireExtExtensions_granted_token,
-  WireExtExtensions_reason,
-  WireExtExtensions_history,
-  WireExtExtensions_snapshot,
-  WireExtExtensions_durable_end,
-  WireExtExtensions_file_token,
-  WireExtExtensions_request_id,
-  WireExtExtensions_requested_snapshot,
-  WireExtExtensions_response_id,
-  WireExtExtensions_refusal,
-  WireExtExtensions_manifest,
-  WireExtExtensions_chunk_digest
+package nonisolated let WireExt_Extensions_Extensions: SwiftProtobuf.SimpleExtensionMap = [
+  WireExt_Extensions_replica_peer,
+  WireExt_Extensions_claim,
+  WireExt_Extensions_wanted_snapshot,
+  WireExt_Extensions_progress,
+  WireExt_Extensions_master_peer,
+  WireExt_Extensions_granted_token,
+  WireExt_Extensions_reason,
+  WireExt_Extensions_history,
+  WireExt_Extensions_snapshot,
+  WireExt_Extensions_durable_end,
+  WireExt_Extensions_file_token,
+  WireExt_Extensions_request_id,
+  WireExt_Extensions_requested_snapshot,
+  WireExt_Extensions_response_id,
+  WireExt_Extensions_refusal,
+  WireExt_Extensions_manifest,
+  WireExt_Extensions_chunk_digest
 ]
 
 // Extension Objects - The only reason these might be needed is when manually
 // constructing a `SimpleExtensionMap`, otherwise, use the above _Extension Properties_
 // accessors for the extension fields on the messages directly.
 
-package nonisolated let WireExtExtensions_replica_peer = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExtPeer>, WireRequest.MetaSync>(
+package nonisolated let WireExt_Extensions_replica_peer = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExt_Peer>, WireRequest.MetaSync>(
   _protobuf_fieldNumber: 1000,
   fieldName: "sync.extensions.replica_peer"
 )
 
-package nonisolated let WireExtExtensions_claim = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExtHistoryClaim>, WireRequest.TrySync>(
+package nonisolated let WireExt_Extensions_claim = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExt_HistoryClaim>, WireRequest.TrySync>(
   _protobuf_fieldNumber: 1000,
   fieldName: "sync.extensions.claim"
 )
 
-package nonisolated let WireExtExtensions_wanted_snapshot = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufString>, WireRequest.DBSync>(
+package nonisolated let WireExt_Extensions_wanted_snapshot = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufString>, WireRequest.DBSync>(
   _protobuf_fieldNumber: 1000,
   fieldName: "sync.extensions.wanted_snapshot"
 )
 
-package nonisolated let WireExtExtensions_progress = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExtProgress>, WireRequest.BinlogSync>(
+package nonisolated let WireExt_Extensions_progress = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExt_Progress>, WireRequest.BinlogSync>(
   _protobuf_fieldNumber: 1000,
   fieldName: "sync.extensions.progress"
 )
 
-package nonisolated let WireExtExtensions_master_peer = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExtPeer>, WireResponse.MetaSync>(
+package nonisolated let WireExt_Extensions_master_peer = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExt_Peer>, WireResponse.MetaSync>(
   _protobuf_fieldNumber: 1000,
   fieldName: "sync.extensions.master_peer"
 )
 
-package nonisolated let WireExtExtensions_granted_token = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufBytes>, WireResponse.MetaSync>(
+package nonisolated let WireExt_Extensions_granted_token = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufBytes>, WireResponse.MetaSync>(
   _protobuf_fieldNumber: 1001,
   fieldName: "sync.extensions.granted_token"
 )
 
-package nonisolated let WireExtExtensions_reason = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufString>, WireResponse.TrySync>(
+package nonisolated let WireExt_Extensions_reason = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufString>, WireResponse.TrySync>(
   _protobuf_fieldNumber: 1000,
   fieldName: "sync.extensions.reason"
 )
 
-package nonisolated let WireExtExtensions_history = SwiftProtobuf.MessageExtension<SwiftProtobuf.RepeatedMessageExtensionField<WireExtHistoryEntry>, WireResponse.TrySync>(
+package nonisolated let WireExt_Extensions_history = SwiftProtobuf.MessageExtension<SwiftProtobuf.RepeatedMessageExtensionField<WireExt_HistoryEntry>, WireResponse.TrySync>(
   _protobuf_fieldNumber: 1001,
   fieldName: "sync.extensions.history"
 )
 
-package nonisolated let WireExtExtensions_snapshot = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExtSnapshotStatus>, WireResponse.DBSync>(
+package nonisolated let WireExt_Extensions_snapshot = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExt_SnapshotStatus>, WireResponse.DBSync>(
   _protobuf_fieldNumber: 1000,
   fieldName: "sync.extensions.snapshot"
 )
 
-package nonisolated let WireExtExtensions_durable_end = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExtPosition>, WireResponse>(
+package nonisolated let WireExt_Extensions_durable_end = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExt_Position>, WireResponse>(
   _protobuf_fieldNumber: 1000,
   fieldName: "sync.extensions.durable_end"
 )
 
-package nonisolated let WireExtExtensions_file_token = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufBytes>, WireFilesRequest>(
+package nonisolated let WireExt_Extensions_file_token = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufBytes>, WireFiles_Request>(
   _protobuf_fieldNumber: 1000,
   fieldName: "sync.extensions.file_token"
 )
 
-package nonisolated let WireExtExtensions_request_id = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufUInt64>, WireFilesRequest>(
+package nonisolated let WireExt_Extensions_request_id = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufUInt64>, WireFiles_Request>(
   _protobuf_fieldNumber: 1001,
   fieldName: "sync.extensions.request_id"
 )
 
-package nonisolated let WireExtExtensions_requested_snapshot = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufString>, WireFilesRequest>(
+package nonisolated let WireExt_Extensions_requested_snapshot = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufString>, WireFiles_Request>(
   _protobuf_fieldNumber: 1002,
   fieldName: "sync.extensions.requested_snapshot"
 )
 
-package nonisolated let WireExtExtensions_response_id = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufUInt64>, WireFilesResponse>(
+package nonisolated let WireExt_Extensions_response_id = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufUInt64>, WireFiles_Response>(
   _protobuf_fieldNumber: 1001,
   fieldName: "sync.extensions.response_id"
 )
 
-package nonisolated let WireExtExtensions_refusal = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExtRefusal>, WireFilesResponse>(
+package nonisolated let WireExt_Extensions_refusal = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExt_Refusal>, WireFiles_Response>(
   _protobuf_fieldNumber: 1002,
   fieldName: "sync.extensions.refusal"
 )
 
-package nonisolated let WireExtExtensions_manifest = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExtManifest>, WireFilesResponse.List>(
+package nonisolated let WireExt_Extensions_manifest = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExt_Manifest>, WireFiles_Response.List>(
   _protobuf_fieldNumber: 1000,
   fieldName: "sync.extensions.manifest"
 )
 
-package nonisolated let WireExtExtensions_chunk_digest = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufFixed64>, WireFilesResponse.Read>(
+package nonisolated let WireExt_Extensions_chunk_digest = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalExtensionField<SwiftProtobuf.ProtobufFixed64>, WireFiles_Response.Read>(
   _protobuf_fieldNumber: 1000,
   fieldName: "sync.extensions.chunk_digest"
 )
@@ -857,7 +857,7 @@ package nonisolated let WireExtExtensions_chunk_digest = SwiftProtobuf.MessageEx
 
 fileprivate nonisolated let _protobuf_package = "sync.extensions"
 
-nonisolated extension WireExtPosition: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireExt_Position: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Position"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}file_number\0\u{1}offset\0")
 
@@ -894,7 +894,7 @@ nonisolated extension WireExtPosition: SwiftProtobuf.Message, SwiftProtobuf._Mes
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireExtPosition, rhs: WireExtPosition) -> Bool {
+  package static func ==(lhs: WireExt_Position, rhs: WireExt_Position) -> Bool {
     if lhs._fileNumber != rhs._fileNumber {return false}
     if lhs._offset != rhs._offset {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -902,7 +902,7 @@ nonisolated extension WireExtPosition: SwiftProtobuf.Message, SwiftProtobuf._Mes
   }
 }
 
-nonisolated extension WireExtHistoryEntry: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireExt_HistoryEntry: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".HistoryEntry"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}replication_id\0\u{3}previous_end\0\u{3}previous_digest\0\u{1}start\0")
 
@@ -951,7 +951,7 @@ nonisolated extension WireExtHistoryEntry: SwiftProtobuf.Message, SwiftProtobuf.
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireExtHistoryEntry, rhs: WireExtHistoryEntry) -> Bool {
+  package static func ==(lhs: WireExt_HistoryEntry, rhs: WireExt_HistoryEntry) -> Bool {
     if lhs._replicationID != rhs._replicationID {return false}
     if lhs._previousEnd != rhs._previousEnd {return false}
     if lhs._previousDigest != rhs._previousDigest {return false}
@@ -961,7 +961,7 @@ nonisolated extension WireExtHistoryEntry: SwiftProtobuf.Message, SwiftProtobuf.
   }
 }
 
-nonisolated extension WireExtDatabaseHistory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireExt_DatabaseHistory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".DatabaseHistory"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}database_name\0\u{1}entries\0")
 
@@ -998,7 +998,7 @@ nonisolated extension WireExtDatabaseHistory: SwiftProtobuf.Message, SwiftProtob
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireExtDatabaseHistory, rhs: WireExtDatabaseHistory) -> Bool {
+  package static func ==(lhs: WireExt_DatabaseHistory, rhs: WireExt_DatabaseHistory) -> Bool {
     if lhs._databaseName != rhs._databaseName {return false}
     if lhs.entries != rhs.entries {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -1006,7 +1006,7 @@ nonisolated extension WireExtDatabaseHistory: SwiftProtobuf.Message, SwiftProtob
   }
 }
 
-nonisolated extension WireExtPeer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireExt_Peer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Peer"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{1}capabilities\0\u{1}histories\0")
 
@@ -1048,7 +1048,7 @@ nonisolated extension WireExtPeer: SwiftProtobuf.Message, SwiftProtobuf._Message
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireExtPeer, rhs: WireExtPeer) -> Bool {
+  package static func ==(lhs: WireExt_Peer, rhs: WireExt_Peer) -> Bool {
     if lhs._protocolVersion != rhs._protocolVersion {return false}
     if lhs._capabilities != rhs._capabilities {return false}
     if lhs.histories != rhs.histories {return false}
@@ -1057,7 +1057,7 @@ nonisolated extension WireExtPeer: SwiftProtobuf.Message, SwiftProtobuf._Message
   }
 }
 
-nonisolated extension WireExtHistoryClaim: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireExt_HistoryClaim: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".HistoryClaim"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}entries\0\u{1}digest\0\u{3}ends_inside_group\0")
 
@@ -1099,7 +1099,7 @@ nonisolated extension WireExtHistoryClaim: SwiftProtobuf.Message, SwiftProtobuf.
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireExtHistoryClaim, rhs: WireExtHistoryClaim) -> Bool {
+  package static func ==(lhs: WireExt_HistoryClaim, rhs: WireExt_HistoryClaim) -> Bool {
     if lhs.entries != rhs.entries {return false}
     if lhs._digest != rhs._digest {return false}
     if lhs._endsInsideGroup != rhs._endsInsideGroup {return false}
@@ -1108,7 +1108,7 @@ nonisolated extension WireExtHistoryClaim: SwiftProtobuf.Message, SwiftProtobuf.
   }
 }
 
-nonisolated extension WireExtProgress: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireExt_Progress: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Progress"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}received\0\u{1}durable\0\u{1}applied\0")
 
@@ -1153,7 +1153,7 @@ nonisolated extension WireExtProgress: SwiftProtobuf.Message, SwiftProtobuf._Mes
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireExtProgress, rhs: WireExtProgress) -> Bool {
+  package static func ==(lhs: WireExt_Progress, rhs: WireExt_Progress) -> Bool {
     if lhs._received != rhs._received {return false}
     if lhs._durable != rhs._durable {return false}
     if lhs._applied != rhs._applied {return false}
@@ -1162,7 +1162,7 @@ nonisolated extension WireExtProgress: SwiftProtobuf.Message, SwiftProtobuf._Mes
   }
 }
 
-nonisolated extension WireExtSnapshotStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireExt_SnapshotStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SnapshotStatus"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}snapshot_id\0\u{3}is_ready\0\u{1}percent\0\u{3}retry_after_milliseconds\0")
 
@@ -1208,7 +1208,7 @@ nonisolated extension WireExtSnapshotStatus: SwiftProtobuf.Message, SwiftProtobu
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireExtSnapshotStatus, rhs: WireExtSnapshotStatus) -> Bool {
+  package static func ==(lhs: WireExt_SnapshotStatus, rhs: WireExt_SnapshotStatus) -> Bool {
     if lhs._snapshotID != rhs._snapshotID {return false}
     if lhs._isReady != rhs._isReady {return false}
     if lhs._percent != rhs._percent {return false}
@@ -1218,7 +1218,7 @@ nonisolated extension WireExtSnapshotStatus: SwiftProtobuf.Message, SwiftProtobu
   }
 }
 
-nonisolated extension WireExtRefusal: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireExt_Refusal: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Refusal"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}reason\0\u{3}retry_after_milliseconds\0\u{1}percent\0")
 
@@ -1259,7 +1259,7 @@ nonisolated extension WireExtRefusal: SwiftProtobuf.Message, SwiftProtobuf._Mess
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireExtRefusal, rhs: WireExtRefusal) -> Bool {
+  package static func ==(lhs: WireExt_Refusal, rhs: WireExt_Refusal) -> Bool {
     if lhs._reason != rhs._reason {return false}
     if lhs._retryAfterMilliseconds != rhs._retryAfterMilliseconds {return false}
     if lhs._percent != rhs._percent {return false}
@@ -1268,11 +1268,11 @@ nonisolated extension WireExtRefusal: SwiftProtobuf.Message, SwiftProtobuf._Mess
   }
 }
 
-nonisolated extension WireExtRefusal.Reason: SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireExt_Refusal.Reason: SwiftProtobuf._ProtoNameProviding {
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0UNSPECIFIED\0\u{1}UNKNOWN_DATABASE\0\u{1}PREPARING\0\u{1}SNAPSHOT_GONE\0\u{1}UNKNOWN_FILE\0\u{1}BAD_RANGE\0\u{1}NOT_ALLOWED\0\u{1}READ_FAILED\0\u{1}BUSY\0")
 }
 
-nonisolated extension WireExtSnapshotFile: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireExt_SnapshotFile: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SnapshotFile"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}size_bytes\0\u{1}digest\0")
 
@@ -1313,7 +1313,7 @@ nonisolated extension WireExtSnapshotFile: SwiftProtobuf.Message, SwiftProtobuf.
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireExtSnapshotFile, rhs: WireExtSnapshotFile) -> Bool {
+  package static func ==(lhs: WireExt_SnapshotFile, rhs: WireExt_SnapshotFile) -> Bool {
     if lhs._name != rhs._name {return false}
     if lhs._sizeBytes != rhs._sizeBytes {return false}
     if lhs._digest != rhs._digest {return false}
@@ -1322,7 +1322,7 @@ nonisolated extension WireExtSnapshotFile: SwiftProtobuf.Message, SwiftProtobuf.
   }
 }
 
-nonisolated extension WireExtManifest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireExt_Manifest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Manifest"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}snapshot_id\0\u{1}files\0\u{1}position\0\u{1}digest\0\u{1}history\0\u{3}highest_effective_now_seconds\0")
 
@@ -1380,7 +1380,7 @@ nonisolated extension WireExtManifest: SwiftProtobuf.Message, SwiftProtobuf._Mes
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireExtManifest, rhs: WireExtManifest) -> Bool {
+  package static func ==(lhs: WireExt_Manifest, rhs: WireExt_Manifest) -> Bool {
     if lhs._snapshotID != rhs._snapshotID {return false}
     if lhs.files != rhs.files {return false}
     if lhs._position != rhs._position {return false}

@@ -30,7 +30,7 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
-package nonisolated enum WireFilesMessageType: Int, SwiftProtobuf.Enum, Swift.CaseIterable {
+package nonisolated enum WireFiles_MessageType: Int, SwiftProtobuf.Enum, Swift.CaseIterable {
   case list = 1
   case read = 2
 
@@ -40,7 +40,7 @@ package nonisolated enum WireFilesMessageType: Int, SwiftProtobuf.Enum, Swift.Ca
 
 }
 
-package nonisolated enum WireFilesStatus: Int, SwiftProtobuf.Enum, Swift.CaseIterable {
+package nonisolated enum WireFiles_Status: Int, SwiftProtobuf.Enum, Swift.CaseIterable {
   case ok = 1
   case error = 2
 
@@ -50,12 +50,12 @@ package nonisolated enum WireFilesStatus: Int, SwiftProtobuf.Enum, Swift.CaseIte
 
 }
 
-package nonisolated struct WireFilesRequest: SwiftProtobuf.ExtensibleMessage, Sendable {
+package nonisolated struct WireFiles_Request: SwiftProtobuf.ExtensibleMessage, Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var type: WireFilesMessageType {
+  package var type: WireFiles_MessageType {
     get {_type ?? .list}
     set {_type = newValue}
   }
@@ -92,8 +92,8 @@ package nonisolated struct WireFilesRequest: SwiftProtobuf.ExtensibleMessage, Se
   /// Clears the value of `partition`. Subsequent reads from it will return its default value.
   package mutating func clearPartition() {self._partition = nil}
 
-  package var read: WireFilesRequest.Read {
-    get {_read ?? WireFilesRequest.Read()}
+  package var read: WireFiles_Request.Read {
+    get {_read ?? WireFiles_Request.Read()}
     set {_read = newValue}
   }
   /// Returns true if `read` has been explicitly set.
@@ -147,19 +147,19 @@ package nonisolated struct WireFilesRequest: SwiftProtobuf.ExtensibleMessage, Se
   package init() {}
 
   package var _protobuf_extensionFieldValues = SwiftProtobuf.ExtensionFieldValueSet()
-  fileprivate var _type: WireFilesMessageType? = nil
+  fileprivate var _type: WireFiles_MessageType? = nil
   fileprivate var _readerIndex: Int32? = nil
   fileprivate var _databaseName: String? = nil
   fileprivate var _partition: UInt32? = nil
-  fileprivate var _read: WireFilesRequest.Read? = nil
+  fileprivate var _read: WireFiles_Request.Read? = nil
 }
 
-package nonisolated struct WireFilesResponse: SwiftProtobuf.ExtensibleMessage, Sendable {
+package nonisolated struct WireFiles_Response: SwiftProtobuf.ExtensibleMessage, Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var type: WireFilesMessageType {
+  package var type: WireFiles_MessageType {
     get {_type ?? .list}
     set {_type = newValue}
   }
@@ -204,7 +204,7 @@ package nonisolated struct WireFilesResponse: SwiftProtobuf.ExtensibleMessage, S
   /// Clears the value of `partition`. Subsequent reads from it will return its default value.
   package mutating func clearPartition() {self._partition = nil}
 
-  package var status: WireFilesStatus {
+  package var status: WireFiles_Status {
     get {_status ?? .ok}
     set {_status = newValue}
   }
@@ -213,8 +213,8 @@ package nonisolated struct WireFilesResponse: SwiftProtobuf.ExtensibleMessage, S
   /// Clears the value of `status`. Subsequent reads from it will return its default value.
   package mutating func clearStatus() {self._status = nil}
 
-  package var list: WireFilesResponse.List {
-    get {_list ?? WireFilesResponse.List()}
+  package var list: WireFiles_Response.List {
+    get {_list ?? WireFiles_Response.List()}
     set {_list = newValue}
   }
   /// Returns true if `list` has been explicitly set.
@@ -222,8 +222,8 @@ package nonisolated struct WireFilesResponse: SwiftProtobuf.ExtensibleMessage, S
   /// Clears the value of `list`. Subsequent reads from it will return its default value.
   package mutating func clearList() {self._list = nil}
 
-  package var read: WireFilesResponse.Read {
-    get {_read ?? WireFilesResponse.Read()}
+  package var read: WireFiles_Response.Read {
+    get {_read ?? WireFiles_Response.Read()}
     set {_read = newValue}
   }
   /// Returns true if `read` has been explicitly set.
@@ -323,29 +323,29 @@ package nonisolated struct WireFilesResponse: SwiftProtobuf.ExtensibleMessage, S
   package init() {}
 
   package var _protobuf_extensionFieldValues = SwiftProtobuf.ExtensionFieldValueSet()
-  fileprivate var _type: WireFilesMessageType? = nil
+  fileprivate var _type: WireFiles_MessageType? = nil
   fileprivate var _readerIndex: Int32? = nil
   fileprivate var _snapshotID: String? = nil
   fileprivate var _databaseName: String? = nil
   fileprivate var _partition: UInt32? = nil
-  fileprivate var _status: WireFilesStatus? = nil
-  fileprivate var _list: WireFilesResponse.List? = nil
-  fileprivate var _read: WireFilesResponse.Read? = nil
+  fileprivate var _status: WireFiles_Status? = nil
+  fileprivate var _list: WireFiles_Response.List? = nil
+  fileprivate var _read: WireFiles_Response.Read? = nil
 }
 
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "sync.files"
 
-nonisolated extension WireFilesMessageType: SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireFiles_MessageType: SwiftProtobuf._ProtoNameProviding {
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}LIST\0\u{1}READ\0")
 }
 
-nonisolated extension WireFilesStatus: SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireFiles_Status: SwiftProtobuf._ProtoNameProviding {
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}OK\0\u{1}ERROR\0")
 }
 
-nonisolated extension WireFilesRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireFiles_Request: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Request"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}type\0\u{3}reader_index\0\u{3}database_name\0\u{1}partition\0\u{1}read\0")
 
@@ -371,7 +371,7 @@ nonisolated extension WireFilesRequest: SwiftProtobuf.Message, SwiftProtobuf._Me
       case 4: try { try decoder.decodeSingularUInt32Field(value: &self._partition) }()
       case 5: try { try decoder.decodeSingularMessageField(value: &self._read) }()
       case 1000..<2000:
-        try { try decoder.decodeExtensionField(values: &_protobuf_extensionFieldValues, messageType: WireFilesRequest.self, fieldNumber: fieldNumber) }()
+        try { try decoder.decodeExtensionField(values: &_protobuf_extensionFieldValues, messageType: WireFiles_Request.self, fieldNumber: fieldNumber) }()
       default: break
       }
     }
@@ -401,7 +401,7 @@ nonisolated extension WireFilesRequest: SwiftProtobuf.Message, SwiftProtobuf._Me
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireFilesRequest, rhs: WireFilesRequest) -> Bool {
+  package static func ==(lhs: WireFiles_Request, rhs: WireFiles_Request) -> Bool {
     if lhs._type != rhs._type {return false}
     if lhs._readerIndex != rhs._readerIndex {return false}
     if lhs._databaseName != rhs._databaseName {return false}
@@ -413,8 +413,8 @@ nonisolated extension WireFilesRequest: SwiftProtobuf.Message, SwiftProtobuf._Me
   }
 }
 
-nonisolated extension WireFilesRequest.Read: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = WireFilesRequest.protoMessageName + ".Read"
+nonisolated extension WireFiles_Request.Read: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = WireFiles_Request.protoMessageName + ".Read"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}filename\0\u{1}count\0\u{1}offset\0")
 
   public var isInitialized: Bool {
@@ -455,7 +455,7 @@ nonisolated extension WireFilesRequest.Read: SwiftProtobuf.Message, SwiftProtobu
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireFilesRequest.Read, rhs: WireFilesRequest.Read) -> Bool {
+  package static func ==(lhs: WireFiles_Request.Read, rhs: WireFiles_Request.Read) -> Bool {
     if lhs._filename != rhs._filename {return false}
     if lhs._count != rhs._count {return false}
     if lhs._offset != rhs._offset {return false}
@@ -464,7 +464,7 @@ nonisolated extension WireFilesRequest.Read: SwiftProtobuf.Message, SwiftProtobu
   }
 }
 
-nonisolated extension WireFilesResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+nonisolated extension WireFiles_Response: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Response"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}type\0\u{3}reader_index\0\u{3}snapshot_id\0\u{3}database_name\0\u{1}partition\0\u{1}status\0\u{1}list\0\u{1}read\0")
 
@@ -496,7 +496,7 @@ nonisolated extension WireFilesResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       case 7: try { try decoder.decodeSingularMessageField(value: &self._list) }()
       case 8: try { try decoder.decodeSingularMessageField(value: &self._read) }()
       case 1000..<2000:
-        try { try decoder.decodeExtensionField(values: &_protobuf_extensionFieldValues, messageType: WireFilesResponse.self, fieldNumber: fieldNumber) }()
+        try { try decoder.decodeExtensionField(values: &_protobuf_extensionFieldValues, messageType: WireFiles_Response.self, fieldNumber: fieldNumber) }()
       default: break
       }
     }
@@ -535,7 +535,7 @@ nonisolated extension WireFilesResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireFilesResponse, rhs: WireFilesResponse) -> Bool {
+  package static func ==(lhs: WireFiles_Response, rhs: WireFiles_Response) -> Bool {
     if lhs._type != rhs._type {return false}
     if lhs._readerIndex != rhs._readerIndex {return false}
     if lhs._snapshotID != rhs._snapshotID {return false}
@@ -550,8 +550,8 @@ nonisolated extension WireFilesResponse: SwiftProtobuf.Message, SwiftProtobuf._M
   }
 }
 
-nonisolated extension WireFilesResponse.List: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = WireFilesResponse.protoMessageName + ".List"
+nonisolated extension WireFiles_Response.List: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = WireFiles_Response.protoMessageName + ".List"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}filenames\0")
 
   public var isInitialized: Bool {
@@ -567,7 +567,7 @@ nonisolated extension WireFilesResponse.List: SwiftProtobuf.Message, SwiftProtob
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedStringField(value: &self.filenames) }()
       case 1000..<2000:
-        try { try decoder.decodeExtensionField(values: &_protobuf_extensionFieldValues, messageType: WireFilesResponse.List.self, fieldNumber: fieldNumber) }()
+        try { try decoder.decodeExtensionField(values: &_protobuf_extensionFieldValues, messageType: WireFiles_Response.List.self, fieldNumber: fieldNumber) }()
       default: break
       }
     }
@@ -581,7 +581,7 @@ nonisolated extension WireFilesResponse.List: SwiftProtobuf.Message, SwiftProtob
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireFilesResponse.List, rhs: WireFilesResponse.List) -> Bool {
+  package static func ==(lhs: WireFiles_Response.List, rhs: WireFiles_Response.List) -> Bool {
     if lhs.filenames != rhs.filenames {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     if lhs._protobuf_extensionFieldValues != rhs._protobuf_extensionFieldValues {return false}
@@ -589,8 +589,8 @@ nonisolated extension WireFilesResponse.List: SwiftProtobuf.Message, SwiftProtob
   }
 }
 
-nonisolated extension WireFilesResponse.Read: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = WireFilesResponse.protoMessageName + ".Read"
+nonisolated extension WireFiles_Response.Read: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = WireFiles_Response.protoMessageName + ".Read"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}is_end\0\u{1}count\0\u{1}offset\0\u{1}data\0\u{1}checksum\0\u{1}filename\0")
 
   public var isInitialized: Bool {
@@ -617,7 +617,7 @@ nonisolated extension WireFilesResponse.Read: SwiftProtobuf.Message, SwiftProtob
       case 5: try { try decoder.decodeSingularStringField(value: &self._checksum) }()
       case 6: try { try decoder.decodeSingularStringField(value: &self._filename) }()
       case 1000..<2000:
-        try { try decoder.decodeExtensionField(values: &_protobuf_extensionFieldValues, messageType: WireFilesResponse.Read.self, fieldNumber: fieldNumber) }()
+        try { try decoder.decodeExtensionField(values: &_protobuf_extensionFieldValues, messageType: WireFiles_Response.Read.self, fieldNumber: fieldNumber) }()
       default: break
       }
     }
@@ -650,7 +650,7 @@ nonisolated extension WireFilesResponse.Read: SwiftProtobuf.Message, SwiftProtob
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireFilesResponse.Read, rhs: WireFilesResponse.Read) -> Bool {
+  package static func ==(lhs: WireFiles_Response.Read, rhs: WireFiles_Response.Read) -> Bool {
     if lhs._isEnd != rhs._isEnd {return false}
     if lhs._count != rhs._count {return false}
     if lhs._offset != rhs._offset {return false}
