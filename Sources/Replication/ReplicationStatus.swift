@@ -4,6 +4,8 @@ public import SyncProtocol
 public struct ReplicationStatus: Hashable, Sendable {
     /// What a master knows.
     public var master = MasterStatus()
+    /// What a replica knows; nil without SLAVEOF.
+    public var replica: ReplicaStatus?
 
     /// Creates an empty status.
     public init() {}

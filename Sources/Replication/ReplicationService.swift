@@ -1,0 +1,120 @@
+public import Keyspace
+public import NIOCore
+public import NIOPosix
+public import ReplicationCore
+
+/// Replication with both roles: serves replicas (port+2000, port+10001), and follows a master.
+///
+/// All functions are safe from any thread. Those marked *blocking* MUST NOT be called on an event
+/// loop; they belong on the pool.
+public final class ReplicationService: Sendable {
+    private let context: ReplicationContext
+    private let masterSide: MasterSide
+    private let receiving: ReceiveLimiter
+    private let link: ReplicaLink
+
+    /// Builds the service; nothing runs before ``start()``.
+    ///
+    /// - Parameters:
+    ///   - keyspace: the open databases.
+    ///   - keyspaceConfiguration: how they were opened.
+    ///   - configuration: what does not change while the process runs.
+    ///   - settings: what does.
+    ///   - loop: the replication loop; connections, machines and timers live on it.
+    ///   - pool: for checkpoints, digests and cold reads.
+    public init(
+        keyspace: Keyspace, keyspaceConfiguration: KeyspaceConfiguration,
+        configuration: ReplicationConfiguration, settings: ReplicationSettings,
+        loop: any EventLoop, pool: NIOThreadPool
+    ) {
+        let box = SettingsBox(settings)
+        self.context = ReplicationContext(
+            keyspace: keyspace, configuration: configuration, settings: box, loop: loop,
+            pool: pool, sending: Limiter(bytesPerSecond: settings.throttleBytesPerSecond),
+            logger: configuration.logger)
+        self.receiving = ReceiveLimiter(
+            bytesPerSecond: settings.throttleBytesPerSecond, now: MonotonicInstant.now.nanoseconds)
+        self.masterSide = MasterSide(context: self.context)
+        var replica = ReplicaConfiguration(
+            ownPort: configuration.port, stagingPath: configuration.databaseSyncPath,
+            resumePath: keyspaceConfiguration.databasePath,
+            databasePath: keyspaceConfiguration.databasePath,
+            masterAuth: { box.current.masterPassword })
+        replica.announcedHost = configuration.announceHost
+        replica.pikaReaders = settings.parallelFileRequests
+        replica.leastRequestTimeoutMilliseconds = settings.fileRequestTimeoutMilliseconds
+        replica.acknowledgesBeforeSync = keyspaceConfiguration.syncPolicy == .never
+        self.link = ReplicaLink(
+            replica,
+            ReplicaEnvironment(
+                keyspace: keyspace, keyspaceConfiguration: keyspaceConfiguration,
+                fileSystem: configuration.fileSystem, eventLoop: loop, pool: pool,
+                limiter: self.receiving, logger: configuration.logger))
+    }
+
+    /// Binds the two ports and takes up the snapshots that a former process left. *Blocking.*
+    public func start() throws(ReplicationError) {
+        try self.masterSide.start()
+    }
+
+    /// Closes all connections; the state on disk allows to go on. *Blocking*, at most a second.
+    public func shutdown() {
+        self.link.shutdown()
+        self.masterSide.shutdown()
+    }
+
+    /// `SLAVEOF host port [FORCE]`.
+    ///
+    /// The same master as now: nothing changes, unless forced.
+    public func slaveOf(
+        host: String, port: Int, force: Bool = false
+    ) throws(ReplicaLinkError) {
+        try self.link.slaveOf(host: host, port: port, force: force)
+    }
+
+    /// `SLAVEOF NO ONE [FORCE]`: promotes all databases. *Blocking.*
+    public func slaveOfNoOne(force: Bool = false) throws(ReplicaLinkError) {
+        try self.link.slaveOfNoOne(force: force)
+    }
+
+    /// `DBSLAVEOF`. *Blocking.*
+    public func databaseSlaveOf(
+        _ action: ReplicaSession.DatabaseAction, database: String
+    ) throws(ReplicaLinkError) {
+        try self.link.dbSlaveOf(action, database: database)
+    }
+
+    /// `BGSAVE`: begins a dump of the databases of these indexes (empty = all) and returns.
+    public func backgroundSave(databases: [Int] = []) throws(ReplicationError) {
+        try self.masterSide.backgroundSave(databases: databases)
+    }
+
+    /// `PURGELOGSTO write2fileN`: begins a purge of a database's log up to a file, and returns.
+    ///
+    /// Files that recovery, a replica or a snapshot still needs stay, and the current one always.
+    public func purgeLogs(database: Int, upTo fileNumber: UInt32) throws(ReplicationError) {
+        try self.masterSide.purgeLogs(database: database, upTo: fileNumber)
+    }
+
+    /// The live settings.
+    public var settings: ReplicationSettings { self.context.settings.current }
+
+    /// Changes the live settings; the limit of bandwidth holds from now on.
+    public func apply(_ settings: ReplicationSettings) {
+        self.context.settings.replace(with: settings)
+        self.context.sending.setRate(bytesPerSecond: settings.throttleBytesPerSecond)
+        self.receiving.setRate(
+            bytesPerSecond: settings.throttleBytesPerSecond,
+            now: MonotonicInstant.now.nanoseconds)
+        self.masterSide.settingsChanged()
+    }
+
+    /// Both roles at one moment; cheap, at most 200 ms old.
+    public func status() -> ReplicationStatus {
+        var status = ReplicationStatus()
+        status.master = self.masterSide.status()
+        let replica = self.link.status()
+        status.replica = replica.master == nil ? nil : replica
+        return status
+    }
+}
