@@ -129,6 +129,9 @@ private struct BinlogSyncDecoder {
                 }
                 var nested = try reader.nested("BinlogSync chip")
                 chips.append(try chip(&nested, bytes))
+            case (4...6, .bytes), (8, .bytes):
+                // Another type's message; protobuf would look inside.
+                throw .malformed(message: "BinlogSync response")
             case (9, .bytes): throw .unknownValue(field: "consensus_meta", value: 9)
             case (1000, .bytes):
                 var partial = durableEnd ?? PartialOffset()

@@ -44,6 +44,9 @@ struct FileReadDecoder {
             case (6, .varint):
                 let value = Int32(truncatingIfNeeded: try reader.varint())
                 if value == 1 || value == 2 { status = StatusCode(rawValue: value) }
+            case (7, .bytes):
+                // A list's message; protobuf would look inside.
+                throw .malformed(message: "file response")
             case (8, .bytes):
                 var nested = try reader.nested("file chunk")
                 try decodeChunk(&nested)
