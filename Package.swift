@@ -21,8 +21,10 @@ let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
-let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
-let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let lifecycle: Target.Dependency = .product(
+    name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let arguments: Target.Dependency = .product(
+    name: "ArgumentParser", package: "swift-argument-parser")
 
 /// A library of ours.
 func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -30,7 +32,9 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
 }
 
 /// A test suite of ours.
-func suite(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
+func suite(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil)
+    -> Target
+{
     .testTarget(
         name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
 }
@@ -76,7 +80,8 @@ let package = Package(
         module(
             "PikaServer",
             [
-                "Commands", "Replication", "Keyspace", "RESP", "RateLimit", "SyncProtocol", "FileIO",
+                "Commands", "Replication", "Keyspace", "RESP", "RateLimit", "SyncProtocol",
+                "FileIO",
                 "PikaStorage", "Binlog", nioCore, nioPosix, logging, lifecycle,
             ]),
         .executableTarget(
@@ -95,12 +100,16 @@ let package = Package(
         suite("BinlogTests", ["Binlog", "FileIO", "SyncProtocol", "TestKit"]),
         suite("ResumeStoreTests", ["ResumeStore", "FileIO", "SyncProtocol", "TestKit"]),
         suite("PikaStorageTests", ["PikaStorage", "FileIO", "TestKit"]),
-        suite("KeyspaceTests", ["Keyspace", "PikaStorage", "Binlog", "FileIO", "SyncProtocol", "TestKit"]),
-        suite("CommandsTests", ["Commands", "Keyspace", "PikaStorage", "RESP", "TestKit", nioCore]),
+        suite(
+            "KeyspaceTests",
+            ["Keyspace", "PikaStorage", "Binlog", "FileIO", "SyncProtocol", "TestKit"]),
+        suite(
+            "CommandsTests", ["Commands", "Keyspace", "PikaStorage", "RESP", "TestKit", nioCore]),
         suite(
             "ReplicationTests",
             [
-                "Replication", "ReplicationCore", "Keyspace", "PikaStorage", "Binlog", "SyncProtocol",
+                "Replication", "ReplicationCore", "Keyspace", "PikaStorage", "Binlog",
+                "SyncProtocol",
                 "RateLimit", "ResumeStore", "FileIO", "TestKit", nioCore, nioPosix, nioEmbedded,
             ]),
         suite(
