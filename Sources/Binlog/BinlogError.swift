@@ -44,11 +44,8 @@ public enum BinlogError: Error, Sendable, Equatable {
     /// A sidecar file that is there but cannot be used.
     case sidecarDamaged(path: String, SidecarDamage)
 
-    /// The manifest names a file that is missing.
-    case manifestNamesMissingFile(path: String, named: UInt32, newest: UInt32)
-
-    /// A file between the first and the last is missing.
-    case missingFile(path: String)
+    /// The manifest names a file that is missing; `newest` is the newest one that is there.
+    case manifestNamesMissingFile(path: String, named: UInt32, newest: UInt32?)
 
     /// The position is not (or no longer, or not yet) one of this log.
     case position(BinlogPosition, PositionVerdict)
@@ -84,6 +81,7 @@ public enum BinlogEvidence: String, Sendable, Equatable {
 
 /// What is wrong with a sidecar.
 public enum SidecarDamage: Sendable, Equatable {
+    case missing
     case wrongKind
     case headerChecksum(expected: UInt64, actual: UInt64)
     case wrongFileNumber(expected: UInt32, actual: UInt32)
@@ -109,9 +107,8 @@ extension BinlogError: CustomStringConvertible {
         case .sidecarDamaged(let path, let damage):
             "binlog sidecar \(path) is damaged: \(damage)"
         case .manifestNamesMissingFile(let path, let named, let newest):
-            "\(path) names write2file\(named), but the newest file is write2file\(newest)"
-        case .missingFile(let path):
-            "binlog file \(path) is missing"
+            "\(path) names write2file\(named), but the newest file is "
+                + (newest.map { "write2file\($0)" } ?? "none")
         case .position(let position, let verdict):
             "position \(position) of the binlog: \(verdict.rawValue)"
         case .receivedPosition(let expected, let actual):

@@ -1,5 +1,6 @@
 public import FileIO
 public import SyncProtocol
+import Synchronization
 
 /// An item as it came from a master: 34 bytes of header, content, and where it ends there.
 public struct ReceivedItem {
@@ -16,55 +17,102 @@ public struct ReceivedItem {
     }
 }
 
+/// What readers, the syncer and the writer share, under one short lock.
+struct LogState {
+    struct Entry {
+        var number: UInt32
+        var startOffset: UInt64
+        var endOffset: UInt64?
+    }
+
+    struct DirtyFile {
+        var file: LogFile
+        /// The end, once the file is finished.
+        var end: BinlogMark?
+    }
+
+    /// The files, ascending and without a gap; the last one is being written.
+    var entries: [Entry]
+    var current: LogFile
+    var end: BinlogMark
+    var durable: BinlogPosition = .zero
+    var generation: UInt64 = 0
+    var failure: FileError?
+    var finishedDirty: [DirtyFile] = []
+    var isCurrentDirty = true
+    var isDirectoryDirty = true
+    /// Set at open: everything on disk may still be in the page cache only.
+    var needsFullSync = true
+    var staleFiles: [UInt32] = []
+    var logicIndex: UInt64
+    var resets: UInt64 = 0
+
+    func entry(_ number: UInt32) -> Entry? {
+        guard let first = entries.first?.number, number >= first else { return nil }
+        let index = Int(number - first)
+        return index < entries.count ? entries[index] : nil
+    }
+}
+
 /// The log of one database: a directory `log_db<N>` of `write2file<N>` files.
 ///
 /// Threads: the methods that change the log (``append(_:execTimeSeconds:atomicGroup:)``,
-/// ``appendReceived(_:)``, ``truncate(to:)``, ``reset(to:)``, ``startNewFile()``) MUST be called
-/// under the database's commit lock. ``sync(published:)``, cursors, questions about positions and
-/// purging may run on any thread at the same time.
+/// ``appendReceived(_:)``, ``truncate(to:)``, ``reset(to:)``, ``startNewFile()``, ``close()``) MUST
+/// be called under the database's commit lock. ``sync(published:)``, cursors, questions about
+/// positions and purging may run on any thread at the same time.
 public final class BinlogLog: Sendable {
-    /// Opens the log in `directory`; makes an empty one if there is none.
-    ///
-    /// Finds the end, cuts what is torn, unverified or an incomplete own group, and makes the cut
-    /// durable. Bytes that cannot be explained by a stop of the process or the machine are an
-    /// error, and nothing is changed then.
-    ///
-    /// - Parameter requiredEnd: A position that the log must reach, because a store holds it.
-    public static func open(
-        directory: String, fileSystem: any FileSystem, configuration: BinlogConfiguration,
-        origin: BinlogOrigin, recovery: BinlogRecovery, requiredEnd: BinlogPosition = .zero
-    ) throws(BinlogError) -> BinlogLog {
-        fatalError("skeleton")
-    }
+    let directory: LogDirectory
+    let configuration: BinlogConfiguration
+    let state: Mutex<LogState>
+    let hasFailed = Atomic<Bool>(false)
 
-    /// Makes a new log in `directory` that starts at `mark`; all files of an old one are deleted.
-    ///
-    /// Idempotent and durable when it returns: the log reset of a switch. The part of the file
-    /// before `mark` is filled as a real Pika does (spec: binlog-format 5).
-    public static func create(
-        directory: String, fileSystem: any FileSystem, configuration: BinlogConfiguration,
-        at mark: BinlogMark
-    ) throws(BinlogError) -> BinlogLog {
-        fatalError("skeleton")
-    }
+    /// One sync at a time; held during fdatasync.
+    let syncLock = Mutex<Void>(())
+
+    /// Held while sidecars are written; never during an fdatasync.
+    let sidecarLock = Mutex<Void>(())
+    let manifest: ManifestFile
+
+    // SAFETY: only the methods that need the commit lock touch the writer, as their contract says.
+    nonisolated(unsafe) let writer: LogWriter
 
     /// What opening found.
-    public var openReport: BinlogOpenReport { fatalError("skeleton") }
+    public let openReport: BinlogOpenReport
+
+    init(_ recovered: RecoveredLog, configuration: BinlogConfiguration) {
+        directory = recovered.directory
+        self.configuration = configuration
+        manifest = recovered.manifest
+        openReport = recovered.report
+        writer = LogWriter(
+            directory: recovered.directory,
+            fileSizeLimitBytes: configuration.fileSizeLimitBytes, file: recovered.current,
+            end: recovered.end, logicIndex: recovered.logicIndex)
+        state = Mutex(
+            LogState(
+                entries: recovered.entries, current: recovered.current, end: recovered.end,
+                staleFiles: recovered.report.staleFiles, logicIndex: recovered.logicIndex))
+    }
 
     /// End of the log and running digest there (the *written* end: only whole own groups).
-    public var end: BinlogMark { fatalError("skeleton") }
+    public var end: BinlogMark { state.withLock { $0.end } }
 
     /// Everything up to here survives a power loss; zero until the first ``sync(published:)``.
-    public var durable: BinlogPosition { fatalError("skeleton") }
+    public var durable: BinlogPosition { state.withLock { $0.durable } }
 
     /// Start of the oldest item that is here.
-    public var start: BinlogPosition { fatalError("skeleton") }
+    public var start: BinlogPosition {
+        state.withLock { state in
+            let first = state.entries[0]
+            return BinlogPosition(fileNumber: first.number, offset: first.startOffset)
+        }
+    }
 
     /// The number of times that the log was cut or emptied since it was opened.
-    public var generation: UInt64 { fatalError("skeleton") }
+    public var generation: UInt64 { state.withLock { $0.generation } }
 
     /// The failure after which the log takes no more writes, if there was one.
-    public var failure: FileError? { fatalError("skeleton") }
+    public var failure: FileError? { state.withLock { $0.failure } }
 
     /// Appends a group in one `write()` per file touched.
     ///
@@ -77,7 +125,32 @@ public final class BinlogLog: Sendable {
     public func append(
         _ items: borrowing BinlogItems, execTimeSeconds: UInt32, atomicGroup: Bool
     ) throws(BinlogError) -> BinlogMark {
-        fatalError("skeleton")
+        try checkOpen()
+        let count = items.count
+        if atomicGroup, count > BinlogLimits.maxGroupItems {
+            throw .groupTooLarge(items: count, limit: BinlogLimits.maxGroupItems)
+        }
+        try checkSizes(items)
+        let writer = self.writer
+        do throws(FileError) {
+            for index in 0..<count {
+                try writer.put(
+                    content: items.content(index), execTimeSeconds: execTimeSeconds,
+                    itemsLeft: atomicGroup ? UInt32(truncatingIfNeeded: count - 1 - index) : 0)
+            }
+            try writer.flush()
+        } catch {
+            throw rollBack() ?? .file(error)
+        }
+        return commit()
+    }
+
+    private func checkSizes(_ items: borrowing BinlogItems) throws(BinlogError) {
+        let limit = BinlogLimits.maxItemBytes - BinlogItemHeader.encodedSize
+        guard items.byteCount > limit else { return }
+        for index in 0..<items.count where items.content(index).count > limit {
+            throw .itemTooLarge(bytes: items.content(index).count, limit: limit)
+        }
     }
 
     /// Appends items of a master byte for byte and rolls where the master rolled.
@@ -89,88 +162,97 @@ public final class BinlogLog: Sendable {
     public func appendReceived(
         _ items: UnsafeBufferPointer<ReceivedItem>
     ) throws(BinlogError) -> BinlogMark {
-        fatalError("skeleton")
+        try checkOpen()
+        let writer = self.writer
+        do throws(BinlogError) {
+            for item in items { try putReceived(item) }
+            try io { () throws(FileError) in try writer.flush() }
+        } catch {
+            throw rollBack() ?? error
+        }
+        return commit()
     }
 
-    /// Cuts the log back to `mark`, which must be an item end of this log with its digest (one
-    /// that ``end`` gave, or ``mark(at:)``); durable when it returns.
-    public func truncate(to mark: BinlogMark) throws(BinlogError) {
-        fatalError("skeleton")
+    private func putReceived(_ item: ReceivedItem) throws(BinlogError) {
+        let header: BinlogItemHeader
+        do throws(BinlogItemError) {
+            header = try BinlogItemHeader(item: item.bytes)
+        } catch {
+            throw .receivedItem(end: item.end, error)
+        }
+        guard item.bytes.count <= BinlogLimits.maxItemBytes else {
+            throw .itemTooLarge(bytes: item.bytes.count, limit: BinlogLimits.maxItemBytes)
+        }
+        let number = writer.file.number
+        guard item.end.fileNumber >= number,
+            item.end.fileNumber - number <= BinlogLimits.maxFilesSkippedByReceivedItem
+        else { throw .receivedPosition(expected: item.end, actual: writer.end.position) }
+        let writer = self.writer
+        try io { () throws(FileError) in
+            while writer.file.number < item.end.fileNumber { try writer.roll() }
+            try writer.put(received: item.bytes, header: header)
+        }
+        let actual = writer.end.position
+        guard actual == item.end else {
+            throw .receivedPosition(expected: item.end, actual: actual)
+        }
     }
 
-    /// Empties the log and starts it anew at `mark`: after a full sync.
-    public func reset(to mark: BinlogMark) throws(BinlogError) {
-        fatalError("skeleton")
+    func checkOpen() throws(BinlogError) {
+        guard hasFailed.load(ordering: .relaxed) else { return }
+        if let failure { throw .closedByFailure(failure) }
     }
 
-    /// Ends the current file and begins the next one, durably: a new history begins there.
-    ///
-    /// - Returns: the start of the new file, with the digest of what is before it.
-    @discardableResult
-    public func startNewFile() throws(BinlogError) -> BinlogMark {
-        fatalError("skeleton")
+    /// Publishes what the writer put as the new written end.
+    func commit() -> BinlogMark {
+        let writer = self.writer
+        let end = writer.end
+        let hasRolled = !writer.finished.isEmpty
+        state.withLock { state in
+            if hasRolled { Self.noteRoll(writer, &state) }
+            state.end = end
+            state.isCurrentDirty = true
+            state.logicIndex = writer.logicIndex
+        }
+        writer.commit()
+        if hasRolled { writeManifest(end.position, writer.logicIndex) }
+        return end
     }
 
-    /// Makes the log durable up to its written end.
-    ///
-    /// All changed files, then the sidecar with `published` and the written end, then `durable`
-    /// moves. Calls from several threads follow each other. A failed call closes the log for
-    /// writes: a failed fsync is never repeated.
-    ///
-    /// - Parameter published: End of what all stores hold; at most the written end, never inside
-    ///   a group.
-    public func sync(published: BinlogMark) throws(BinlogError) -> BinlogSyncOutcome {
-        fatalError("skeleton")
+    private static func noteRoll(_ writer: LogWriter, _ state: inout LogState) {
+        for (file, end) in writer.finished {
+            state.entries[state.entries.count - 1].endOffset = end.position.offset
+            state.entries.append(
+                LogState.Entry(number: file.number + 1, startOffset: 0, endOffset: nil))
+            state.finishedDirty.append(LogState.DirtyFile(file: file, end: end))
+        }
+        state.current = writer.file
+        state.isDirectoryDirty = true
     }
 
-    /// Writes the manifest so that a real Pika can open the log, after a last ``sync(published:)``.
-    public func close() throws(BinlogError) {
-        fatalError("skeleton")
+    /// A hint for us; a real Pika is only let in after ``close()``, which checks for errors.
+    func writeManifest(_ position: BinlogPosition, _ logicIndex: UInt64) {
+        try? manifest.write(
+            Manifest(
+                fileNumber: position.fileNumber, offset: position.offset, logicIndex: logicIndex))
     }
 
-    /// Whether a reader can start at `position`. (spec: binlog-format 2.4)
-    public func verdict(at position: BinlogPosition) throws(BinlogError) -> PositionVerdict {
-        fatalError("skeleton")
+    /// Takes away what a failed append left; the error if that fails too.
+    func rollBack() -> BinlogError? {
+        do throws(FileError) {
+            try writer.rollBack()
+            return nil
+        } catch {
+            fail(error)
+            return .closedByFailure(error)
+        }
     }
 
-    /// The mark of an item end: its digest is computed from the nearest sidecar entry before it.
-    ///
-    /// Reads up to some hundred KiB; not for a loop.
-    ///
-    /// - Throws: ``BinlogError/position(_:_:)`` if it is not an item end of this log.
-    public func mark(at position: BinlogPosition) throws(BinlogError) -> BinlogMark {
-        fatalError("skeleton")
-    }
-
-    /// A cursor that delivers the items behind `position`.
-    ///
-    /// - Throws: ``BinlogError/position(_:_:)`` if it is not an item end of this log.
-    public func makeCursor(at position: BinlogPosition) throws(BinlogError) -> BinlogCursor {
-        fatalError("skeleton")
-    }
-
-    /// The files in ascending order, the current one last.
-    public func files() -> [BinlogFileInfo] { fatalError("skeleton") }
-
-    /// Bytes of items between two positions of this log, record headers included.
-    public func distanceBytes(from: BinlogPosition, to: BinlogPosition) -> UInt64 {
-        fatalError("skeleton")
-    }
-
-    /// The last position at which a file ended without having reached `binlog-file-size`; nil if
-    /// none did.
-    ///
-    /// A real Pika rolls by size itself and can't cross such an end: its TrySync at or before it
-    /// is answered with BePurged.
-    public func lastEarlyEnd() -> BinlogPosition? { fatalError("skeleton") }
-
-    /// Removes files (and their sidecars) that a ``PurgePlan`` named, and stale ones.
-    ///
-    /// The current file is never removed, whatever the list says.
-    ///
-    /// - Returns: the numbers that were removed.
-    @discardableResult
-    public func purge(_ fileNumbers: [UInt32]) throws(BinlogError) -> [UInt32] {
-        fatalError("skeleton")
+    /// Closes the log for writes.
+    func fail(_ error: FileError) {
+        state.withLock { state in
+            if state.failure == nil { state.failure = error }
+        }
+        hasFailed.store(true, ordering: .relaxed)
     }
 }
