@@ -13,3 +13,9 @@ internal import Glibc
     line.withCString { text in _ = write(STDERR_FILENO, text, strlen(text)) }
     _exit(70)
 }
+
+/// Gives the processor to another thread.
+func yieldThread() { sched_yield() }
+
+/// Sleeps; for threads of the pool.
+func pause(microseconds: Int) { usleep(UInt32(microseconds)) }

@@ -1,3 +1,4 @@
+public import Binlog
 public import FileIO
 public import PikaStorage
 public import SyncProtocol
@@ -39,6 +40,8 @@ public struct KeyspaceConfiguration: Sendable {
     public var logPath: String
     /// Number of databases, 1 … 8.
     public var databaseCount = 1
+    /// Sizes and limits of the logs.
+    public var binlog = BinlogConfiguration()
     /// Options of each store.
     public var store = StoreOptions()
     /// What all stores share.
@@ -59,8 +62,6 @@ public struct KeyspaceConfiguration: Sendable {
     public var replayLimitBytes: UInt64 = 512 << 20
     /// A clean stop that can't flush within this time leaves without the clean mark.
     public var cleanStopLimitMilliseconds = 1500
-    /// Largest number of items of one atomic group.
-    public var atomicGroupLimitCount = 1 << 20
     /// Wall clock in Unix seconds.
     public var wallClock: @Sendable () -> Int64 = systemWallClock
     /// Names the machine's boot; `nil` reads the kernel's.

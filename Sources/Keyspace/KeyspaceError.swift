@@ -1,9 +1,14 @@
+public import Binlog
 public import FileIO
 public import PikaStorage
 public import SyncProtocol
 
 /// Why the keyspace could not do something.
-public enum KeyspaceError: Error, Sendable {
+public enum KeyspaceError: Error, Sendable, Equatable {
+    /// Another process works on the directory.
+    case directoryInUse(String)
+    /// The log failed.
+    case binlog(BinlogError)
     /// A store failed.
     case storage(StorageError)
     /// A file of ours failed.
@@ -26,8 +31,6 @@ public enum KeyspaceError: Error, Sendable {
     case wrongRole(expected: LogRole, actual: LogRole)
     /// Received items do not continue the log.
     case notContiguous(expected: BinlogPosition, actual: BinlogPosition)
-    /// A group has more items than the limit.
-    case groupTooLarge(limitCount: Int)
     /// The keyspace or the database is closed or being exchanged.
     case closed
     /// A replica's database met an item that is not known here; nothing is applied behind it.
@@ -35,7 +38,7 @@ public enum KeyspaceError: Error, Sendable {
 }
 
 /// Why an item can't be applied.
-public enum ApplyError: Error, Sendable {
+public enum ApplyError: Error, Sendable, Equatable {
     /// The item's word is not known.
     case unknownItem(word: String)
     /// The item has the wrong number of arguments.

@@ -10,7 +10,7 @@ public struct SnapshotFile: Hashable, Sendable {
 
 /// An exact cut of one database.
 public struct DatabaseSnapshot: Hashable, Sendable {
-    /// "db0" …
+    /// The name: `db0`, `db1`, ….
     public var database: String
     /// The directory of this database's files.
     public var directory: String

@@ -1,7 +1,8 @@
+internal import Binlog
 public import PikaStorage
 public import SyncProtocol
 
-/// Result of ``WriteGroup/lock(_:)``.
+/// Result of ``WriteGroup/lock(_:)-(UnsafeBufferPointer<Bytes>)``.
 public enum LockOutcome: Sendable {
     /// The group owns the keys.
     case acquired
@@ -47,33 +48,172 @@ public enum CommitOutcome: Sendable {
 /// used for burst after burst: `lock`, read through ``transactions``, `perform`, … , `commit`.
 /// `commit` (or `discard`) ends every burst, also one that only read. Whoever uses a group is
 /// inside the ``TransactionGate``.
+///
+/// Nothing here allocates in the steady state.
 public final class WriteGroup: @unchecked Sendable {
-    // SAFETY: used by one thread at a time; handed over under the stall monitor.
+    // SAFETY: used by one thread at a time; a stalled group is handed over under the stall monitor.
 
     /// The database.
     public let database: Database
 
-    init(database: Database) { self.database = database }
+    let onPool: Bool
+    let owner: UInt32
+    let set: TransactionSet
+    var items = BinlogItems()
+
+    private var heldStripes = ContiguousArray<UInt32>()
+    private var wantedStripes = ContiguousArray<UInt32>()
+    private var scratch = ItemArguments()
+    private var hasBegun = false
+    private var storesGeneration: UInt64
+    private var atomicDepth = 0
+    private var poison: ApplyError?
+
+    var execTimeSeconds: Int64 = 0
+    var effectiveNow: Int64 = 0
+    var isAtomic = false
+    var holdsCommitLock = false
+    /// What a stalled group came to; under the stall monitor.
+    var stallOutcome: CommitOutcome?
+    /// The row and the end of a stalled group.
+    var stallApplied: AppliedPosition?
+    var stallEnd = BinlogMark.zero
+
+    init(database: Database, owner: UInt32, onPool: Bool) {
+        self.database = database
+        self.owner = owner
+        self.onPool = onPool
+        (set, storesGeneration) = database.makeTransactions()
+        heldStripes.reserveCapacity(64)
+        wantedStripes.reserveCapacity(64)
+    }
+
+    // MARK: Time and reading
 
     /// Effective now in Unix seconds (log clock), the same for the whole group.
-    public var now: Int64 { fatalError("skeleton") }
+    public var now: Int64 {
+        if !hasBegun { begin() }
+        return effectiveNow
+    }
 
     /// Reads go here too: first the rows that this group wrote, then the store.
-    public var transactions: TransactionSet { fatalError("skeleton") }
+    public var transactions: TransactionSet {
+        if !hasBegun { begin() }
+        return set
+    }
+
+    private func begin() {
+        hasBegun = true
+        let generation = database.storesGeneration
+        if generation != storesGeneration {
+            storesGeneration = database.rebind(set)
+        }
+        sampleTime()
+    }
+
+    private func sampleTime() {
+        execTimeSeconds = database.wallSeconds()
+        effectiveNow = database.effectiveNow(execTimeSeconds: execTimeSeconds)
+    }
 
     /// True if the group holds items.
-    public var hasWrites: Bool { fatalError("skeleton") }
+    public var hasWrites: Bool { !items.isEmpty }
 
     /// True if the group wrote to that store: commands that iterate commit the group first.
-    public func hasWrites(to kind: StoreKind) -> Bool { fatalError("skeleton") }
+    public func hasWrites(to kind: StoreKind) -> Bool { !set[kind].isEmpty }
+
+    // MARK: Key locks
 
     /// Takes the locks of the keys that a command is going to write.
     ///
     /// MUST be called before the command reads what its write depends on.
-    public func lock(_ keys: UnsafeBufferPointer<Bytes>) -> LockOutcome { fatalError("skeleton") }
+    public func lock(_ keys: UnsafeBufferPointer<Bytes>) -> LockOutcome {
+        let held = heldStripes.count
+        for key in keys {
+            let stripe = database.keyLocks.stripe(of: key)
+            switch database.keyLocks.tryAcquire(stripe, owner: owner, busy: onPool) {
+            case .acquired: heldStripes.append(stripe)
+            case .alreadyOwned: break
+            case .heldByLoop, .heldByBusy: return lockInOrder(keys, heldBefore: held)
+            }
+        }
+        return .acquired
+    }
 
-    /// As ``lock(_:)`` for one key.
-    public func lock(_ key: Bytes) -> LockOutcome { fatalError("skeleton") }
+    /// As above for one key.
+    public func lock(_ key: Bytes) -> LockOutcome {
+        let stripe = database.keyLocks.stripe(of: key)
+        switch database.keyLocks.tryAcquire(stripe, owner: owner, busy: onPool) {
+        case .acquired:
+            heldStripes.append(stripe)
+            return .acquired
+        case .alreadyOwned: return .acquired
+        case .heldByLoop, .heldByBusy:
+            return withUnsafePointer(to: key) { pointer in
+                lockInOrder(
+                    UnsafeBufferPointer(start: pointer, count: 1), heldBefore: heldStripes.count)
+            }
+        }
+    }
+
+    /// Somebody has one of the keys: whoever waits holds nothing but lower stripes.
+    private func lockInOrder(
+        _ keys: UnsafeBufferPointer<Bytes>, heldBefore held: Int
+    ) -> LockOutcome {
+        releaseStripes(keeping: held)
+        guard held == 0, items.isEmpty, !holdsCommitLock else { return .commitFirst }
+        wantedStripes.removeAll(keepingCapacity: true)
+        for key in keys { wantedStripes.append(database.keyLocks.stripe(of: key)) }
+        wantedStripes.sort()
+        for stripe in wantedStripes where heldStripes.last != stripe {
+            guard waitFor(stripe) else {
+                releaseStripes(keeping: 0)
+                return .busy
+            }
+            heldStripes.append(stripe)
+        }
+        // What was sampled before the wait is old.
+        hasBegun = false
+        return .acquired
+    }
+
+    /// Spins for another loop's stripe, sleeps for anything on the pool; false if a loop would have
+    /// to wait for the pool.
+    private func waitFor(_ stripe: UInt32) -> Bool {
+        var attempts = 0
+        while true {
+            switch database.keyLocks.tryAcquire(stripe, owner: owner, busy: onPool) {
+            case .acquired, .alreadyOwned: return true
+            case .heldByBusy where !onPool: return false
+            case .heldByBusy, .heldByLoop: break
+            }
+            attempts += 1
+            if onPool {
+                pause(microseconds: min(20 * attempts, 1000))
+            } else if attempts > Self.spinLimitCount {
+                return false
+            } else {
+                yieldThread()
+            }
+        }
+    }
+
+    /// Yields of the processor that a loop gives another loop before it treats it as busy.
+    static let spinLimitCount = 10_000
+
+    private func releaseStripes(keeping count: Int) {
+        while heldStripes.count > count {
+            database.keyLocks.release(heldStripes.removeLast())
+        }
+    }
+
+    func releaseAllStripes() { releaseStripes(keeping: 0) }
+
+    func markStripesBusy() {
+        for stripe in heldStripes { database.keyLocks.markBusy(stripe) }
+    }
+
+    // MARK: Writing
 
     /// Logs an item with the effect's canonical word and applies it; returns the effect's count.
     ///
@@ -82,52 +222,149 @@ public final class WriteGroup: @unchecked Sendable {
     @discardableResult
     public func perform(_ effect: Effect, _ arguments: UnsafeBufferPointer<Bytes>)
         throws(ApplyError) -> Int64
-    { fatalError("skeleton") }
+    {
+        beginItem(effect)
+        for argument in arguments { scratch.append(argument) }
+        return try logAndApply(effect, scratch.all)
+    }
 
     /// As above with one argument behind the word.
     @discardableResult
     public func perform(_ effect: Effect, _ a1: Bytes) throws(ApplyError) -> Int64 {
-        fatalError("skeleton")
+        beginItem(effect)
+        scratch.append(a1)
+        return try logAndApply(effect, scratch.all)
     }
 
     /// As above with two arguments behind the word.
     @discardableResult
     public func perform(_ effect: Effect, _ a1: Bytes, _ a2: Bytes) throws(ApplyError) -> Int64 {
-        fatalError("skeleton")
+        beginItem(effect)
+        scratch.append(a1)
+        scratch.append(a2)
+        return try logAndApply(effect, scratch.all)
     }
 
     /// As above with three arguments behind the word.
     @discardableResult
     public func perform(_ effect: Effect, _ a1: Bytes, _ a2: Bytes, _ a3: Bytes)
         throws(ApplyError) -> Int64
-    { fatalError("skeleton") }
+    {
+        beginItem(effect)
+        scratch.append(a1)
+        scratch.append(a2)
+        scratch.append(a3)
+        return try logAndApply(effect, scratch.all)
+    }
 
     /// As above with four arguments behind the word.
     @discardableResult
     public func perform(_ effect: Effect, _ a1: Bytes, _ a2: Bytes, _ a3: Bytes, _ a4: Bytes)
         throws(ApplyError) -> Int64
-    { fatalError("skeleton") }
+    {
+        beginItem(effect)
+        scratch.append(a1)
+        scratch.append(a2)
+        scratch.append(a3)
+        scratch.append(a4)
+        return try logAndApply(effect, scratch.all)
+    }
 
     /// Logs an item exactly as the client sent it (`arguments[0]` is the word) and applies it.
     @discardableResult
     public func perform(_ effect: Effect, raw arguments: UnsafeBufferPointer<Bytes>)
         throws(ApplyError) -> Int64
-    { fatalError("skeleton") }
+    {
+        if !hasBegun { begin() }
+        return try logAndApply(effect, arguments)
+    }
+
+    private func beginItem(_ effect: Effect) {
+        if !hasBegun { begin() }
+        scratch.removeAll()
+        let word = effect.word
+        scratch.append(Bytes(start: word.utf8Start, count: word.utf8CodeUnitCount))
+    }
+
+    private func logAndApply(
+        _ effect: Effect, _ words: UnsafeBufferPointer<Bytes>
+    ) throws(ApplyError) -> Int64 {
+        precondition(effect != .flushdb, "flushdb goes through Database.removeAll")
+        do throws(ApplyError) {
+            let count = try ItemApplier.apply(
+                effect, words, now: effectiveNow, position: .zero, to: set, only: .all)
+            if database.writesBinlog {
+                items.beginItem(argumentCount: words.count)
+                for word in words { items.appendArgument(word) }
+                items.endItem()
+            }
+            return count
+        } catch {
+            poison = error
+            throw error
+        }
+    }
 
     /// The items up to ``endAtomic()`` are applied whole or not at all, here and on our replicas.
     ///
-    /// Calls nest; only the outermost pair counts.
-    public func beginAtomic() { fatalError("skeleton") }
+    /// Calls nest. The whole group is one atomic group then: what else is in it goes along.
+    public func beginAtomic() {
+        atomicDepth += 1
+        isAtomic = true
+    }
 
     /// Ends the atomic group.
-    public func endAtomic() { fatalError("skeleton") }
+    public func endAtomic() {
+        precondition(atomicDepth > 0, "endAtomic without beginAtomic")
+        atomicDepth -= 1
+    }
+
+    // MARK: End of the burst
 
     /// Appends the group to the log, writes the stores, publishes, releases the keys.
-    public func commit() -> CommitOutcome { fatalError("skeleton") }
+    public func commit() -> CommitOutcome {
+        if let poison {
+            discard()
+            return .failed(.apply(poison))
+        }
+        if items.isEmpty && set.touched.isEmpty {
+            discard()
+            return .nothing
+        }
+        return database.commit(self)
+    }
 
     /// Waits until the stores took a stalled group; it is empty and reusable then.
-    public func finishStalled() -> CommitOutcome { fatalError("skeleton") }
+    public func finishStalled() -> CommitOutcome { database.waitForStalled(self) }
 
     /// Drops everything and releases the keys.
-    public func discard() { fatalError("skeleton") }
+    public func discard() {
+        if holdsCommitLock { database.releaseCommitLock(of: self) }
+        clear()
+        releaseAllStripes()
+        hasBegun = false
+    }
+
+    /// Drops the writes, not the keys.
+    func clear() {
+        items.reset()
+        set.reset()
+        isAtomic = false
+        atomicDepth = 0
+        poison = nil
+    }
+
+    /// Empties the group for its second preparation, under the commit lock.
+    func beginAgain() {
+        clear()
+        sampleTime()
+        hasBegun = true
+    }
+
+    /// The group is done: nothing but its keys is left.
+    func finish() {
+        clear()
+        releaseAllStripes()
+        hasBegun = false
+    }
 }

@@ -1,0 +1,97 @@
+internal import Binlog
+internal import PikaStorage
+internal import SyncProtocol
+
+/// Applies items of a log to the stores: recovery and replicas.
+///
+/// Items are taken one after the other; the rows that they make stay in the transactions until
+/// ``commit(at:)``, which MUST be called at the end of a whole group.
+final class ItemReplayer {
+    /// What became of an item.
+    enum Outcome {
+        case applied
+        /// Stores have to be exchanged: ``commit(at:)`` first.
+        case flush(StoreKinds)
+    }
+
+    let transactions: TransactionSet
+    var clock: LogClock
+    private(set) var ignoredItemCount: UInt64 = 0
+    /// Items since the last commit.
+    private(set) var pendingItemCount = 0
+    private var arguments = ItemArguments()
+    private let historyID: HistoryID
+
+    init(stores: StoreSet, clock: LogClock, historyID: HistoryID) {
+        transactions = stores.makeTransactions()
+        self.clock = clock
+        self.historyID = historyID
+    }
+
+    /// Bytes that wait for the commit.
+    var pendingByteCount: Int {
+        StoreKind.allCases.reduce(0) { $0 + transactions[$1].pendingByteCount }
+    }
+
+    /// Moves the clock over an item and applies it to the stores in `only`.
+    ///
+    /// - Parameters:
+    ///   - item: header and content.
+    ///   - header: the decoded header.
+    ///   - end: the item's end.
+    ///   - only: stores that do not hold it yet.
+    func take(
+        _ item: Bytes, _ header: BinlogItemHeader, end: BinlogPosition, only: StoreKinds
+    ) throws(ApplyError) -> Outcome {
+        let content = item.dropping(BinlogItemHeader.encodedSize)
+        try arguments.parse(content)
+        let words = arguments.all
+        guard let effect = Effect(word: words[0]) else {
+            throw .unknownItem(word: String(decoding: words[0].prefix(64), as: UTF8.self))
+        }
+        let now = clock.advance(execTimeSeconds: Int64(header.execTimeSeconds))
+        pendingItemCount += 1
+        if effect.isStoredWithoutEffect {
+            ignoredItemCount += 1
+            return .applied
+        }
+        if effect == .flushdb {
+            return .flush(try ItemApplier.flushTarget(words).intersection(only))
+        }
+        do throws(ApplyError) {
+            try ItemApplier.apply(
+                effect, words, now: now, position: end, to: transactions, only: only)
+        } catch .storage(let error) where ItemApplier.isWithoutEffect(error) {
+            // The master that logged it, and everybody else, was stopped by the same rule.
+        }
+        return .applied
+    }
+
+    /// The row that names `position`.
+    func applied(at position: BinlogPosition) -> AppliedPosition {
+        AppliedPosition(
+            historyID: historyID, position: position, highestEffectiveNow: clock.highest)
+    }
+
+    /// Writes what was taken to the touched stores, with the row that names the end of it.
+    func commit(at position: BinlogPosition) throws(KeyspaceError) {
+        pendingItemCount = 0
+        let applied = applied(at: position)
+        for kind in StoreKind.allCases where !transactions[kind].isEmpty {
+            _ = try onStores { () throws(StorageError) in
+                try transactions[kind].commit(applied: applied, mode: .waiting)
+            }
+        }
+    }
+
+    /// Drops what was taken since the last commit.
+    func reset() {
+        pendingItemCount = 0
+        transactions.reset()
+    }
+
+    /// Goes on with exchanged stores.
+    func rebind(to stores: StoreSet) {
+        for kind in StoreKind.allCases { transactions[kind].rebind(to: stores[kind]) }
+    }
+}
