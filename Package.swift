@@ -97,7 +97,9 @@ let package = Package(
         suite("RESPTests", ["RESP", nioCore]),
         suite("ReplicationCoreTests", ["ReplicationCore", "SyncProtocol", "TestKit"]),
         suite("FileIOTests", ["FileIO", "TestKit"]),
-        suite("BinlogTests", ["Binlog", "FileIO", "SyncProtocol", "TestKit"]),
+        suite(
+            "BinlogTests", ["Binlog", "FileIO", "SyncProtocol", "TestKit"],
+            resources: [.copy("Fixtures")]),
         suite("ResumeStoreTests", ["ResumeStore", "FileIO", "SyncProtocol", "TestKit"]),
         suite("PikaStorageTests", ["PikaStorage", "FileIO", "TestKit"]),
         suite(
