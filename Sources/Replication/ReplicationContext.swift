@@ -11,6 +11,7 @@ internal import Synchronization
 /// What both halves of the replication side share.
 struct ReplicationContext: Sendable {
     let keyspace: Keyspace
+    let keyspaceConfiguration: KeyspaceConfiguration
     let configuration: ReplicationConfiguration
     let settings: SettingsBox
     /// The replication loop: all connections, machines and timers live on it.
@@ -20,6 +21,13 @@ struct ReplicationContext: Sendable {
     /// Limits what this process sends.
     let sending: Limiter
     let logger: Logger
+
+    /// Reads what lies in the directory of a snapshot of a former process.
+    ///
+    /// Blocks.
+    func readSnapshot(_ directory: String) throws(KeyspaceError) -> Snapshot {
+        try Keyspace.readSnapshot(directory, configuration: self.keyspaceConfiguration)
+    }
 
     func database(named name: String) -> Database? {
         self.keyspace.databases.first { $0.name == name }
@@ -41,6 +49,11 @@ final class Limiter: Sendable {
     }
 
     var bytesPerSecond: UInt64 { self.tree.withLock { $0.bytesPerSecond } }
+
+    /// The most to ask for at once, so that bursts stay within their bound.
+    func grantBytes(for peer: ReplicaAddress) -> Int {
+        Int(clamping: self.tree.withLock { $0.grantBytes(for: peer) })
+    }
 
     func setRate(bytesPerSecond: UInt64) {
         self.tree.withLock {

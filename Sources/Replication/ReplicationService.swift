@@ -29,7 +29,8 @@ public final class ReplicationService: Sendable {
     ) {
         let box = SettingsBox(settings)
         self.context = ReplicationContext(
-            keyspace: keyspace, configuration: configuration, settings: box, loop: loop,
+            keyspace: keyspace, keyspaceConfiguration: keyspaceConfiguration,
+            configuration: configuration, settings: box, loop: loop,
             pool: pool, sending: Limiter(bytesPerSecond: settings.throttleBytesPerSecond),
             logger: configuration.logger)
         self.receiving = ReceiveLimiter(
@@ -52,18 +53,22 @@ public final class ReplicationService: Sendable {
                 limiter: self.receiving, logger: configuration.logger))
     }
 
-    /// Binds the two ports and takes up the snapshots that a former process left. *Blocking.*
+    /// Binds the two ports and takes up the snapshots that a former process left.
+    ///
+    /// *Blocking.*
     public func start() throws(ReplicationError) {
         try self.masterSide.start()
     }
 
-    /// Closes all connections; the state on disk allows to go on. *Blocking*, at most a second.
+    /// Closes all connections; the state on disk allows to go on.
+    ///
+    /// *Blocking*, at most a second.
     public func shutdown() {
         self.link.shutdown()
         self.masterSide.shutdown()
     }
 
-    /// `SLAVEOF host port [FORCE]`.
+    /// Follows a master (`SLAVEOF host port [FORCE]`).
     ///
     /// The same master as now: nothing changes, unless forced.
     public func slaveOf(
@@ -72,24 +77,28 @@ public final class ReplicationService: Sendable {
         try self.link.slaveOf(host: host, port: port, force: force)
     }
 
-    /// `SLAVEOF NO ONE [FORCE]`: promotes all databases. *Blocking.*
+    /// Promotes all databases (`SLAVEOF NO ONE [FORCE]`).
+    ///
+    /// *Blocking.*
     public func slaveOfNoOne(force: Bool = false) throws(ReplicaLinkError) {
         try self.link.slaveOfNoOne(force: force)
     }
 
-    /// `DBSLAVEOF`. *Blocking.*
+    /// Takes one database out, puts it back or copies it anew (`DBSLAVEOF`).
+    ///
+    /// *Blocking.*
     public func databaseSlaveOf(
         _ action: ReplicaSession.DatabaseAction, database: String
     ) throws(ReplicaLinkError) {
         try self.link.dbSlaveOf(action, database: database)
     }
 
-    /// `BGSAVE`: begins a dump of the databases of these indexes (empty = all) and returns.
+    /// Begins a dump of the databases of these indexes (empty = all) and returns (`BGSAVE`).
     public func backgroundSave(databases: [Int] = []) throws(ReplicationError) {
         try self.masterSide.backgroundSave(databases: databases)
     }
 
-    /// `PURGELOGSTO write2fileN`: begins a purge of a database's log up to a file, and returns.
+    /// Begins a purge of a database's log up to a file, and returns (`PURGELOGSTO`).
     ///
     /// Files that recovery, a replica or a snapshot still needs stay, and the current one always.
     public func purgeLogs(database: Int, upTo fileNumber: UInt32) throws(ReplicationError) {

@@ -58,7 +58,7 @@ public struct ConnectedReplicaDatabase: Hashable, Sendable {
         case streaming
     }
 
-    /// `db0` …
+    /// Its name, such as `db0`.
     public var database: String
     /// Where it is.
     public var state: State
@@ -76,7 +76,7 @@ public struct ConnectedReplicaDatabase: Hashable, Sendable {
 
 /// One database's log.
 public struct MasterDatabaseStatus: Hashable, Sendable {
-    /// `db0` …
+    /// Its name, such as `db0`.
     public var database: String
     /// The end of its log.
     public var end: BinlogPosition
@@ -90,7 +90,7 @@ public struct MasterDatabaseStatus: Hashable, Sendable {
 public struct SnapshotListing: Hashable, Sendable {
     /// Its id.
     public var id: SnapshotID
-    /// `db0` …
+    /// Its name, such as `db0`.
     public var database: String
     /// The position that it holds.
     public var position: BinlogPosition

@@ -130,14 +130,14 @@ public struct History: Hashable, Sendable {
     ///
     /// Its log rolls only by size, so it cannot cross a file of ours that ended early: at or before
     /// such an end it needs a full copy.
-    public func judge(
-        position: BinlogPosition, ourEnd: BinlogPosition, evidence: PositionEvidence
+    ///
+    /// - Parameter earlyEnd: the last end of a file that ended before it was full.
+    public static func judge(
+        position: BinlogPosition, ourEnd: BinlogPosition, earlyEnd: BinlogPosition?,
+        evidence: PositionEvidence
     ) -> ContinuationVerdict {
         if position > ourEnd { return .ahead(ours: ourEnd, theirs: position) }
-        let crossesEarlyEnd = self.entries.contains { entry in
-            entry.previousEnd > .zero && position <= entry.previousEnd
-        }
-        if crossesEarlyEnd { return .purged }
+        if let earlyEnd, position <= earlyEnd { return .purged }
         return switch evidence {
         case .fileMissing: .purged
         case .notABoundary: .notABoundary(theirs: position)
