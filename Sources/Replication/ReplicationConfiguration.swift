@@ -47,6 +47,10 @@ public struct ReplicationSettings: Hashable, Sendable {
     public var throttleBytesPerSecond: UInt64 = 0
     /// `sync-window-size`: unacknowledged items per replica and database.
     public var syncWindowItems = 9_000
+    /// `expire-logs-nums`: binlog files per database that are kept; at least 10.
+    public var keepLogFiles = 10
+    /// `expire-logs-days`: age at which a file may go while more than 10 remain.
+    public var keepLogDays = 7
     /// `dump-expire` in days; 0 = dumps are kept.
     public var dumpExpireDays = 0
     /// `max-rsync-parallel-num`: file requests at once, 1...4.

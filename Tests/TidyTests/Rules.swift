@@ -22,7 +22,7 @@ enum Rules {
         "Commands": ["Keyspace", "PikaStorage", "RESP", "SyncProtocol", "Glibc"],
         "Replication": [
             "Keyspace", "Binlog", "ResumeStore", "ReplicationCore", "RateLimit", "SyncProtocol",
-            "FileIO", "PikaStorage", "CXXHash", "NIOCore", "NIOPosix", "Logging",
+            "FileIO", "PikaStorage", "CXXHash", "NIOCore", "NIOPosix", "Logging", "Glibc",
         ],
         "PikaServer": [
             "Commands", "Replication", "Keyspace", "RESP", "RateLimit", "SyncProtocol", "FileIO",

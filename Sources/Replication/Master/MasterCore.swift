@@ -213,12 +213,16 @@ final class MasterCore: DatabaseObserver, @unchecked Sendable {
         }
         let database = self.context.keyspace.databases[index]
         self.dropGreedyLeases(database)
-        let floor = self.leases.floor(database: database.name)?.fileNumber
+        let floor = self.leases.floor(database: database.name)
+        let settings = self.context.settings.current
+        let policy = PurgePolicy(
+            keepFileCount: settings.keepLogFiles, keepDays: settings.keepLogDays)
         let logger = self.context.logger
         self.purging.insert(index)
         self.context.pool.submit { _ in
             do {
-                let removed = try database.purgeLog(manualUpTo: manualUpTo, lowestLeased: floor)
+                let removed = try database.purgeLog(
+                    policy: policy, manualUpTo: manualUpTo, protectedFrom: floor)
                 if !removed.isEmpty {
                     logger.info(
                         "binlog files removed",
