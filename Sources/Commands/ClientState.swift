@@ -46,6 +46,14 @@ public final class ClientRecord: Sendable {
     }
 }
 
+/// What a connection may do.
+public enum AccessLevel: Sendable, Equatable {
+    /// Everything.
+    case administrator
+    /// Everything but the commands that `userblacklist` forbids.
+    case user
+}
+
 /// State of one connection.
 ///
 /// Used by the connection's event loop; while a `SlowWork` of the connection runs, by that alone.
@@ -54,8 +62,10 @@ public final class ClientState {
     public let record: ClientRecord
     /// Index of the selected database.
     public internal(set) var database: Int = 0
-    /// True when no password is needed or the right one was given.
-    public internal(set) var isAuthenticated: Bool
+    /// What the connection may do; nil until it has given a password.
+    ///
+    /// Does not matter while the server asks for none.
+    public internal(set) var access: AccessLevel?
     /// Protocol of the replies.
     public internal(set) var version: ProtocolVersion = .resp2
     /// Parsing the unread bytes is useless before there are this many of them.
@@ -67,9 +77,9 @@ public final class ClientState {
     ///
     /// - Parameters:
     ///   - record: what other threads may see of it.
-    ///   - isAuthenticated: true when the server asks for no password.
-    public init(record: ClientRecord, isAuthenticated: Bool) {
+    ///   - access: what it may do before it has given a password.
+    public init(record: ClientRecord, access: AccessLevel? = nil) {
         self.record = record
-        self.isAuthenticated = isAuthenticated
+        self.access = access
     }
 }

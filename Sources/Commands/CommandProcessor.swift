@@ -1,4 +1,8 @@
+import Keyspace
+import PikaStorage
+import RESP
 public import SyncProtocol
+import Synchronization
 
 /// Replies that must not be sent before this position of a database's log is durable
 /// (`binlog-sync always`).
@@ -13,12 +17,19 @@ public struct DurableWait: Sendable, Equatable {
 public enum ProcessNext: Sendable {
     /// All complete requests are executed: read on.
     case readMore
+    /// There is much output: write it, and call `process` again with the rest of the input when
+    /// the socket is writable.
+    case yield
     /// The connection is busy: run the work on the slow pool, then call `finish` on the loop, then
-    /// `process` with the rest of the input. Read nothing from the connection until then (stop
-    /// reading when more than a limit is buffered).
+    /// `process` with the rest of the input.
     case busy(SlowWork)
+    /// The transaction gate is closed: call `process` again with the rest of the input when
+    /// `CommandEnvironment.whenGateOpen` calls back.
+    case gateClosed
     /// Close the connection once the output is written.
     case close
+
+    var isClose: Bool { if case .close = self { true } else { false } }
 }
 
 /// Result of `process`.
@@ -33,58 +44,319 @@ public struct ProcessResult: Sendable {
     public var waits: [DurableWait]
 }
 
-/// Commands of one connection that must run on the slow pool.
-///
-/// The work owns a copy of the requests. Its connection is busy until `finish`.
-public final class SlowWork: @unchecked Sendable {
-    // SAFETY: used by one thread at a time: made on the loop, run on the pool, finished on the loop;
-    // the hand-overs order the accesses.
-
-    /// Runs on a thread of the slow pool; may block.
-    public func run() {
-        fatalError("skeleton")
-    }
-}
-
 /// The command path of one event loop, without I/O.
 ///
 /// Not thread-safe: one processor per loop. For a connection's readable bytes:
 /// ```
 /// let result = processor.process(client, bytes)   // executes, commits, appends to `output`
 /// buffer.writeBytes(processor.output); processor.clearOutput()
-/// // drop result.consumed bytes, keep the rest; then look at result.next and result.waits
+/// // drop result.consumed bytes, keep the rest; then look at result.waits and result.next
 /// ```
 /// `process` commits the writes of its input before it returns, so replies in `output` are true
-/// (but for `waits`). Flush the socket once per read cycle.
+/// (but for `waits`). Call it once per read, flush the socket once per read cycle, and do not call
+/// it while fewer than `ClientState.neededBytes` are there.
 public final class CommandProcessor {
-    private let environment: CommandEnvironment
+    let environment: CommandEnvironment
+    let place: ExecutionPlace
+    let execution: UnsafeMutablePointer<Execution>
+    var parser: RequestParser
+    let entrance: Entrance
+    let statistics: ProcessorStatistics
+    /// The group of each database; nil until it is used, and while the pool has it.
+    var groups: [WriteGroup?]
+    /// Groups that came back from the pool.
+    private var spares: [WriteGroup] = []
+    var waits: [DurableWait] = []
+    var batch = Batch()
+
+    /// `process` yields when the output has come to this many bytes.
+    public static let yieldBytes = 1024 * 1024
+
+    /// The requests from the first uncommitted write on.
+    struct Batch {
+        /// Where the first of them starts in the input.
+        var input = 0
+        /// Where the reply of the first of them starts in the output.
+        var output = 0
+        /// How many replies there are.
+        var replies = 0
+    }
 
     /// Makes the processor of one event loop.
-    public init(environment: CommandEnvironment) {
+    public convenience init(environment: CommandEnvironment) {
+        self.init(environment: environment, place: .loop)
+    }
+
+    init(environment: CommandEnvironment, place: ExecutionPlace) {
         self.environment = environment
+        self.place = place
+        self.parser = RequestParser(limits: environment.limits)
+        self.entrance = environment.keyspace.gate.makeEntrance()
+        self.statistics = environment.makeStatistics()
+        let group = environment.keyspace.databases[0].makeGroup(onPool: place == .pool)
+        self.groups = Array(repeating: nil, count: environment.keyspace.databases.count)
+        self.groups[0] = group
+        let record = ClientRecord(
+            id: 0, address: "", localAddress: "", descriptor: -1, createdSeconds: 0)
+        self.execution = .allocate(capacity: 1)
+        self.execution.initialize(
+            to: Execution(
+                client: ClientState(record: record), environment: environment, group: group,
+                place: place))
+    }
+
+    deinit {
+        self.environment.keyspace.gate.remove(self.entrance)
+        self.execution.deinitialize(count: 1)
+        self.execution.deallocate()
     }
 
     /// Replies not yet taken; valid until the next call of the processor.
-    public var output: UnsafeRawBufferPointer {
-        fatalError("skeleton")
-    }
+    public var output: UnsafeRawBufferPointer { self.execution.pointee.reply.bytes }
 
     /// Forgets the replies that were taken.
-    public func clearOutput() {
-        fatalError("skeleton")
-    }
+    public func clearOutput() { self.execution.pointee.reply.clear() }
 
     /// Executes the requests at the start of `input` and commits what they wrote.
     ///
     /// Incomplete requests stay unconsumed: call again with the same bytes and more behind them.
     public func process(_ client: ClientState, _ input: UnsafeRawBufferPointer) -> ProcessResult {
-        fatalError("skeleton")
+        if self.place == .pool {
+            self.entrance.enterBlocking()
+        } else if !self.entrance.enter() {
+            return ProcessResult(consumed: 0, next: .gateClosed, waits: [])
+        }
+        defer { self.entrance.leave() }
+        self.begin(client)
+        var position = 0
+        var next = self.run(client, input, &position)
+        if let stop = self.finishBatch(client, input, position, closes: next?.isClose ?? false) {
+            next = stop
+        }
+        let waits = self.waits
+        if !waits.isEmpty { self.waits = [] }
+        return ProcessResult(consumed: position, next: next ?? .readMore, waits: waits)
     }
 
     /// Takes over the replies of a slow work that ran; call on the connection's loop.
     ///
-    /// `consumed` of the result is 0 and `next` is never `busy`.
+    /// `consumed` of the result is 0 and `next` is `readMore` or `close`.
     public func finish(_ work: SlowWork, _ client: ClientState) -> ProcessResult {
-        fatalError("skeleton")
+        if let group = work.group { self.spares.append(group) }
+        work.output.withUnsafeBytes { self.execution.pointee.reply.raw($0) }
+        let next: ProcessNext = work.closes ? .close : .readMore
+        return ProcessResult(consumed: 0, next: next, waits: work.waits)
+    }
+}
+
+// MARK: - A burst
+
+extension CommandProcessor {
+    private func begin(_ client: ClientState) {
+        let x = self.execution
+        x.pointee.client = client
+        x.pointee.reply.version = client.version
+        self.selectGroup(client.database)
+        client.record.lastRequestSeconds.store(x.pointee.now, ordering: .relaxed)
+        self.batch = Batch(input: 0, output: x.pointee.reply.count)
+    }
+
+    /// Makes the group of a database the one that commands work in.
+    func selectGroup(_ database: Int) {
+        let group: WriteGroup
+        if let existing = self.groups[database] {
+            group = existing
+        } else if let spare = self.spares.firstIndex(where: { $0.database.index == database }) {
+            group = self.spares.remove(at: spare)
+            self.groups[database] = group
+        } else {
+            group = self.environment.keyspace.databases[database].makeGroup(
+                onPool: self.place == .pool)
+            self.groups[database] = group
+        }
+        self.execution.pointee.group = group
+        self.execution.pointee.now = group.now
+    }
+
+    /// Executes requests until the input ends or something stops the burst.
+    private func run(
+        _ client: ClientState, _ input: UnsafeRawBufferPointer, _ position: inout Int
+    ) -> ProcessNext? {
+        client.neededBytes = 0
+        var requests = 0
+        defer { self.statistics.countRequests(requests) }
+        while position < input.count {
+            let authenticated =
+                client.access != nil || !self.environment.needsPassword.load(ordering: .relaxed)
+            switch self.parser.parse(input, from: position, authenticated: authenticated) {
+            case .request(let end):
+                switch self.execute(client, authenticated) {
+                case .next:
+                    requests += 1
+                    position = end
+                    self.extendBatch(end)
+                case .commitFirst:
+                    // What is uncommitted ends in front of this request, which is parsed again.
+                    if let stop = self.finishBatch(client, input, position, closes: false) {
+                        return stop
+                    }
+                case .pool:
+                    let work = SlowWork(
+                        self.environment, client,
+                        UnsafeRawBufferPointer(rebasing: input[position..<end]))
+                    position = end
+                    return .busy(work)
+                case .close:
+                    position = end
+                    self.extendBatch(end)
+                    return .close
+                }
+            case .nothing(let end):
+                position = end
+            case .incomplete(let needed):
+                client.neededBytes = needed - position
+                return nil
+            case .failure(let error):
+                self.execution.pointee.reply.error("ERR " + error.text)
+                self.batch.replies += 1
+                position = input.count
+                return .close
+            }
+            if self.execution.pointee.reply.count >= Self.yieldBytes, self.place == .loop {
+                return .yield
+            }
+        }
+        return nil
+    }
+
+    /// A request was executed; while nothing is uncommitted the batch starts behind it.
+    @inline(__always)
+    private func extendBatch(_ end: Int) {
+        if self.execution.pointee.group.hasWrites {
+            self.batch.replies += 1
+        } else {
+            self.batch = Batch(input: end, output: self.execution.pointee.reply.count)
+        }
+    }
+
+    /// What becomes of a request.
+    enum Step {
+        /// It was executed.
+        case next
+        /// It was not: the writes before it must be committed first.
+        case commitFirst
+        /// It was not: it must run on the slow pool.
+        case pool
+        /// It was executed and ends the connection.
+        case close
+    }
+
+    /// Executes the request that was just parsed.
+    @inline(__always)
+    func execute(_ client: ClientState, _ authenticated: Bool) -> Step {
+        let x = self.execution
+        x.pointee.arguments = self.parser.arguments
+        guard let index = self.environment.table.find(x.pointee.arguments[0]) else {
+            x.pointee.replyUnknownCommand()
+            return .next
+        }
+        let row = self.environment.table.hotRow(index)
+        if let refusal = self.refusal(row, index, client, authenticated) {
+            x.pointee.replyError(refusal)
+            return .next
+        }
+        let flags = row.pointee.flags
+        if flags.contains(.slow), self.place == .loop { return self.handToPool() }
+        if !flags.isDisjoint(with: [.commitsFirst, .suspend]) {
+            if x.pointee.group.hasWrites { return .commitFirst }
+        } else if flags.contains(.write) {
+            switch self.lockKeys(row) {
+            case .acquired: break
+            case .commitFirst: return .commitFirst
+            case .busy: return self.handToPool()
+            }
+        }
+        self.statistics.count(index)
+        x.pointee.rowIndex = index
+        return self.call(row, client)
+    }
+
+    /// On a loop, when a command has to wait or to work for long.
+    private func handToPool() -> Step {
+        precondition(self.place == .loop, "work of the pool is handed to the pool")
+        return self.execution.pointee.group.hasWrites ? .commitFirst : .pool
+    }
+
+    /// Runs the handler and looks at what it changed about the connection.
+    @inline(__always)
+    private func call(_ row: UnsafePointer<HotRow>, _ client: ClientState) -> Step {
+        let x = self.execution
+        let replyStart = x.pointee.reply.count
+        do {
+            if row.pointee.flags.contains(.suspend) {
+                try self.outsideOfGate { try row.pointee.handler(&x.pointee) }
+            } else {
+                try row.pointee.handler(&x.pointee)
+            }
+        } catch let error as CommandError {
+            x.pointee.reply.truncate(to: replyStart)
+            if case .deferToPool = error { return self.handToPool() }
+            x.pointee.replyError(error)
+        } catch {
+            x.pointee.reply.truncate(to: replyStart)
+            self.failBatch(errorText(of: error), replies: self.batch.replies + 1)
+        }
+        if client.closesAfterReply { return .close }
+        if client.database != x.pointee.group.database.index { self.selectGroup(client.database) }
+        x.pointee.reply.version = client.version
+        return .next
+    }
+
+    /// Runs a handler that closes the gate itself: no group is open.
+    private func outsideOfGate(_ body: () throws -> Void) rethrows {
+        self.execution.pointee.group.discard()
+        self.entrance.leave()
+        defer {
+            self.entrance.enterBlocking()
+            self.execution.pointee.now = self.execution.pointee.group.now
+        }
+        try body()
+    }
+
+    @inline(__always)
+    private func refusal(
+        _ row: UnsafePointer<HotRow>, _ index: Int, _ client: ClientState, _ authenticated: Bool
+    ) -> CommandError? {
+        let count = self.execution.pointee.arguments.count
+        let arity = row.pointee.arity
+        guard arity >= 0 ? count == arity : count >= -arity else {
+            return .arity("\(self.environment.table.rows[index].name)")
+        }
+        let flags = row.pointee.flags
+        if !authenticated, !flags.contains(.noauth) { return .noAuth }
+        if client.access == .user, self.environment.isForbiddenForUsers(index) {
+            let name = self.environment.table.rows[index].name
+            return .text("NOPERM this user has no permissions to run the '\(name)' command")
+        }
+        if row.pointee.keys.first > 0, self.namesReservedKey(row.pointee.keys) {
+            return .reservedKey
+        }
+        if flags.contains(.write), self.environment.isReadOnlyReplica.load(ordering: .relaxed) {
+            return .readOnly
+        }
+        return nil
+    }
+
+    @inline(__always)
+    private func namesReservedKey(_ keys: KeyPositions) -> Bool {
+        let arguments = self.execution.pointee.arguments
+        let last = min(keys.last < 0 ? arguments.count + keys.last : keys.last, arguments.count - 1)
+        var index = keys.first
+        while index <= last {
+            let key = arguments[index]
+            if key.count > 0, key[0] == 0, AppliedRow.isReserved(key) { return true }
+            index += keys.step
+        }
+        return false
     }
 }

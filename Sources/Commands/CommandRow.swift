@@ -84,7 +84,7 @@ public enum CommandGroup: String, Sendable, CaseIterable {
 /// One row of the command table.
 public struct CommandRow: Sendable {
     /// What runs the command; replies through the execution.
-    public typealias Handler = @Sendable (inout Execution) -> Void
+    public typealias Handler = @Sendable (inout Execution) throws -> Void
 
     /// Lower-case name.
     public let name: StaticString

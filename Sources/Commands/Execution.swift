@@ -1,9 +1,262 @@
+import Keyspace
+import PikaStorage
 import RESP
 
-/// One command being executed: arguments, reply, client and the write group it works in.
+/// One command being executed: arguments, reply, client and the write group that it works in.
+///
+/// One value per processor, changed from command to command; handlers get it `inout`.
 public struct Execution: ~Copyable {
-    /// The command word and its arguments.
-    var arguments: UnsafeBufferPointer<UnsafeRawBufferPointer>
+    /// The command word and its arguments; valid until the handler returns.
+    var arguments: UnsafeBufferPointer<Bytes>
     /// Where the reply goes.
     var reply: ReplyWriter
+    /// The connection.
+    var client: ClientState
+    /// What all processors share.
+    let environment: CommandEnvironment
+    /// Uncommitted writes of the selected database, and its reader.
+    var group: WriteGroup
+    /// Unix seconds by which keys expire: the group's effective now.
+    var now: Int64
+    /// Where the command runs.
+    let place: ExecutionPlace
+    /// Index of the command in the table.
+    var rowIndex = 0
+    /// Copies of members and values.
+    var collector = Collector()
+    /// Elements in the reply of a scan, or of another reply whose size shows at its end.
+    var scanned = 0
+
+    init(
+        client: ClientState, environment: CommandEnvironment, group: WriteGroup,
+        place: ExecutionPlace
+    ) {
+        self.arguments = UnsafeBufferPointer(start: nil, count: 0)
+        self.reply = ReplyWriter()
+        self.client = client
+        self.environment = environment
+        self.group = group
+        self.now = 0
+        self.place = place
+    }
+}
+
+/// Where a command runs, which decides what it may do there.
+enum ExecutionPlace: Sendable {
+    /// On an event loop: never waits, touches at most `elementLimit` elements.
+    case loop
+    /// On a thread of the slow pool: may wait.
+    case pool
+
+    /// Elements that a command may touch on an event loop.
+    static let elementLimit = 1000
+}
+
+// MARK: - Reading
+
+extension Execution {
+    @inline(__always) var strings: Strings { Strings(self.group.transactions.strings) }
+    @inline(__always) var hashes: Hashes { Hashes(self.group.transactions.hashes) }
+    @inline(__always) var lists: Lists { Lists(self.group.transactions.lists) }
+    @inline(__always) var sets: Sets { Sets(self.group.transactions.sets) }
+    @inline(__always) var zsets: SortedSets { SortedSets(self.group.transactions.zsets) }
+    @inline(__always) var keys: KeyOperations { KeyOperations(self.group.transactions) }
+
+    /// Sends the command to the slow pool when it would touch more elements than a loop may.
+    @inline(__always)
+    func limit(_ elements: Int) throws(CommandError) {
+        if elements > ExecutionPlace.elementLimit, self.place == .loop { throw .deferToPool }
+    }
+}
+
+// MARK: - Writing
+
+extension Execution {
+    /// Logs the request as the client sent it, and applies it.
+    @inline(__always) @discardableResult
+    mutating func performAsSent(_ effect: Effect) throws -> Int64 {
+        try self.group.perform(effect, raw: self.arguments)
+    }
+
+    /// Logs the effect's word and the arguments, and applies them.
+    @inline(__always) @discardableResult
+    mutating func perform(
+        _ effect: Effect, list arguments: UnsafeBufferPointer<Bytes>
+    ) throws -> Int64 {
+        try self.group.perform(effect, arguments)
+    }
+
+    /// Logs the effect's word and one argument, and applies them.
+    @inline(__always) @discardableResult
+    mutating func perform(_ effect: Effect, _ first: Bytes) throws -> Int64 {
+        try self.group.perform(effect, first)
+    }
+
+    /// Logs the effect's word and two arguments, and applies them.
+    @inline(__always) @discardableResult
+    mutating func perform(_ effect: Effect, _ first: Bytes, _ second: Bytes) throws -> Int64 {
+        try self.group.perform(effect, first, second)
+    }
+
+    /// Logs the effect's word and three arguments, and applies them.
+    @inline(__always) @discardableResult
+    mutating func perform(
+        _ effect: Effect, _ first: Bytes, _ second: Bytes, _ third: Bytes
+    ) throws -> Int64 {
+        try self.group.perform(effect, first, second, third)
+    }
+
+    /// Logs words with a command word of their own, and applies them.
+    @discardableResult
+    mutating func perform(
+        _ effect: Effect, word: Bytes, _ first: Bytes, _ second: Bytes? = nil
+    ) throws -> Int64 {
+        var words = (word, first, second ?? .none)
+        let count = second == nil ? 2 : 3
+        return try withUnsafeBytes(of: &words) { raw in
+            try raw.withMemoryRebound(to: Bytes.self) { words in
+                try self.group.perform(
+                    effect, raw: UnsafeBufferPointer(rebasing: words[..<count]))
+            }
+        }
+    }
+
+    /// Writes a string: `set`, or `pksetexat` when there is a deadline.
+    mutating func writeString(_ key: Bytes, _ value: Bytes, expiry: Int64) throws {
+        guard expiry != 0 else {
+            try self.perform(.set, key, value)
+            return
+        }
+        try withDecimal(expiry) { text in
+            _ = try self.perform(.pksetexat, key, text, value)
+        }
+    }
+
+    /// Makes the items of `body` one atomic group of the log.
+    mutating func atomically(_ body: (inout Execution) throws -> Void) throws {
+        self.group.beginAtomic()
+        defer { self.group.endAtomic() }
+        try body(&self)
+    }
+}
+
+/// Decimal text of an integer on the stack.
+@inline(__always)
+func withDecimal<R>(_ value: Int64, _ body: (Bytes) throws -> R) rethrows -> R {
+    try withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Decimal.maxBytes) { buffer in
+        guard let start = buffer.baseAddress else { return try body(.none) }
+        let length = Decimal.write(value, to: start)
+        return try body(Bytes(start: start, count: length))
+    }
+}
+
+/// Room for the text of any score.
+private let scoreTextBytes = 64
+
+/// Text of a score, as in the log and in replies: 17 significant digits, integers without a point.
+@inline(__always)
+func withScoreText<R>(_ value: Double, _ body: (Bytes) throws -> R) rethrows -> R {
+    // Below 10^15 the text of an integer has no exponent and no more than 17 digits.
+    if value.magnitude < 1e15, value == value.rounded(), value != 0 || value.sign == .plus {
+        return try withDecimal(Int64(value), body)
+    }
+    return try withUnsafeTemporaryAllocation(byteCount: scoreTextBytes, alignment: 1) { buffer in
+        let length = Numbers.write17(value, into: buffer)
+        return try body(Bytes(rebasing: UnsafeRawBufferPointer(buffer)[..<length]))
+    }
+}
+
+// MARK: - Deadlines
+
+extension Execution {
+    /// The last second that a deadline can name (the row has 32 bits).
+    static let lastDeadline = Int64(Int32.max)
+
+    /// A deadline `seconds` from now.
+    func deadline(
+        inSeconds seconds: Int64, _ command: StaticString
+    ) throws(CommandError) -> Int64 {
+        let (deadline, overflow) = self.now.addingReportingOverflow(seconds)
+        guard !overflow else { throw .badExpiry(command) }
+        return try self.checked(deadline, command)
+    }
+
+    /// A deadline `milliseconds` from now, rounded so that the key never goes early.
+    func deadline(
+        inMilliseconds milliseconds: Int64, _ command: StaticString
+    ) throws(CommandError) -> Int64 {
+        let (quotient, remainder) = milliseconds.quotientAndRemainder(dividingBy: 1000)
+        return try self.deadline(inSeconds: remainder > 0 ? quotient + 1 : quotient, command)
+    }
+
+    /// A deadline at a Unix millisecond; a key lives through the second of its deadline, so cutting
+    /// is never early.
+    func deadline(
+        atMilliseconds milliseconds: Int64, _ command: StaticString
+    ) throws(CommandError) -> Int64 {
+        try self.checked(milliseconds / 1000, command)
+    }
+
+    /// Refuses what does not fit into the row.
+    func checked(_ deadline: Int64, _ command: StaticString) throws(CommandError) -> Int64 {
+        guard deadline <= Self.lastDeadline else { throw .badExpiry(command) }
+        return deadline
+    }
+}
+
+// MARK: - Replies
+
+extension Execution {
+    /// A value or null.
+    @inline(__always)
+    mutating func bulkOrNull(_ value: Bytes?) {
+        if let value { self.reply.bulk(value) } else { self.reply.null() }
+    }
+
+    /// A score: a double in RESP3, its text in RESP2.
+    mutating func score(_ value: Double) {
+        withScoreText(value) { self.reply.double(text: $0) }
+    }
+
+    /// A score as a bulk string in both protocols.
+    mutating func scoreText(_ value: Double) {
+        withScoreText(value) { self.reply.bulk($0) }
+    }
+
+    /// An error reply.
+    mutating func replyError(_ error: CommandError) {
+        switch error {
+        case .reply(let text): self.reply.error(text)
+        case .text(let text): self.reply.error(text)
+        case .deferToPool: preconditionFailure("a deferred command has no error reply")
+        }
+    }
+
+    /// Redis 7's words for a command that there is not.
+    mutating func replyUnknownCommand() {
+        let limit = 128
+        func cut(_ bytes: Bytes, _ limit: Int) -> String {
+            String(decoding: bytes.prefix(max(0, limit)), as: UTF8.self)
+        }
+        var shown = ""
+        for argument in self.arguments.dropFirst() where shown.utf8.count < limit {
+            shown += "'\(cut(argument, limit - shown.utf8.count))' "
+        }
+        self.reply.error(
+            "ERR unknown command '\(cut(self.arguments[0], limit))', with args beginning with: "
+                + shown)
+    }
+
+    /// The answer of a service.
+    mutating func administrative(_ answer: AdminReply) {
+        switch answer {
+        case .ok: self.reply.ok()
+        case .simple(let text): self.reply.simple(text)
+        case .error(let text): self.reply.error(text)
+        case .bulk(let text): self.reply.bulk(text)
+        case .integer(let value): self.reply.integer(value)
+        case .text(var text):
+            text.withUTF8 { self.reply.verbatim(Bytes($0)) }
+        }
+    }
 }

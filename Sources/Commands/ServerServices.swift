@@ -1,3 +1,5 @@
+public import PikaStorage
+
 /// Answer of an administrative service, written to the client by the command.
 public enum AdminReply: Sendable, Equatable {
     /// `+OK`.
@@ -24,26 +26,6 @@ public enum ServerRole: String, Sendable {
     case both = "master&&slave"
 }
 
-/// Types of data, by Pika's words, for COMPACT.
-public struct DataKinds: OptionSet, Sendable, Hashable {
-    /// The bits, in the order of the stores.
-    public let rawValue: UInt8
-    /// Makes a set from its bits.
-    public init(rawValue: UInt8) { self.rawValue = rawValue }
-    /// Strings.
-    public static let strings = DataKinds(rawValue: 1)
-    /// Hashes.
-    public static let hashes = DataKinds(rawValue: 2)
-    /// Lists.
-    public static let lists = DataKinds(rawValue: 4)
-    /// Sets.
-    public static let sets = DataKinds(rawValue: 8)
-    /// Sorted sets.
-    public static let zsets = DataKinds(rawValue: 16)
-    /// All of them.
-    public static let all = DataKinds(rawValue: 31)
-}
-
 /// What the server around the command path provides for administrative commands.
 ///
 /// Called on event loops and, for commands tagged slow, on the slow pool. A method must not block
@@ -54,8 +36,8 @@ public protocol ServerServices: AnyObject, Sendable {
 
     // MARK: Connections
 
-    /// True when the password is right. `user` is nil or "default" for the administrator.
-    func authenticate(user: String?, password: UnsafeRawBufferPointer) -> Bool
+    /// What the password allows; nil when it is wrong. `user` is nil for plain `AUTH password`.
+    func authenticate(user: String?, password: UnsafeRawBufferPointer) -> AccessLevel?
     /// All live connections.
     func clients() -> [ClientRecord]
     /// Closes these connections; the caller's own one is closed by its loop.
@@ -63,7 +45,7 @@ public protocol ServerServices: AnyObject, Sendable {
 
     // MARK: Information and settings
 
-    /// INFO; section names in lower case, none = default sections.
+    /// INFO; all words behind it, in lower case (`INFO keyspace 1 db0`), none = default sections.
     func info(sections: [String]) -> AdminReply
     /// CONFIG GET: pairs of name and value that match any of the glob patterns.
     func configGet(patterns: [String]) -> [(name: String, value: String)]
@@ -78,8 +60,8 @@ public protocol ServerServices: AnyObject, Sendable {
 
     /// SLAVEOF host port [force]; slow pool.
     func slaveOf(host: String, port: Int, force: Bool) -> AdminReply
-    /// SLAVEOF NO ONE; slow pool.
-    func slaveOfNoOne() -> AdminReply
+    /// SLAVEOF NO ONE [FORCE]; slow pool.
+    func slaveOfNoOne(force: Bool) -> AdminReply
     /// DBSLAVEOF db [force | NO ONE | filenum offset], arguments after the word; slow pool.
     func dbSlaveOf(_ arguments: [String]) -> AdminReply
 
@@ -88,7 +70,7 @@ public protocol ServerServices: AnyObject, Sendable {
     /// BGSAVE of these databases; slow pool.
     func backgroundSave(databases: [Int]) -> AdminReply
     /// COMPACT; slow pool.
-    func compact(databases: [Int], kinds: DataKinds) -> AdminReply
+    func compact(databases: [Int], kinds: StoreKinds) -> AdminReply
     /// PURGELOGSTO; slow pool.
     func purgeLogs(to fileNumber: UInt32, database: Int) -> AdminReply
     /// DISKRECOVERY; slow pool.

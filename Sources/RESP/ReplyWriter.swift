@@ -301,20 +301,27 @@ public struct ReplyWriter: ~Copyable {
     ///   - count: elements (pairs of a map) written since `start`.
     ///   - start: `self.count` before the first element.
     public mutating func insertHeader(_ kind: Aggregate, count: Int, at start: Int) {
-        self.reserve(Self.headerBytes)
-        let bodyBytes = self.length - start
-        let bodyStart = self.length
-        switch kind {
-        case .array: self.array(count)
-        case .set: self.set(count)
-        case .map: self.map(count)
+        self.insert(at: start) { writer in
+            switch kind {
+            case .array: writer.array(count)
+            case .set: writer.set(count)
+            case .map: writer.map(count)
+            }
         }
-        let headerBytes = self.length - bodyStart
-        withUnsafeTemporaryAllocation(byteCount: Self.headerBytes, alignment: 1) { header in
-            guard let saved = header.baseAddress else { return }
-            memcpy(saved, self.base + bodyStart, headerBytes)
-            memmove(self.base + start + headerBytes, self.base + start, bodyBytes)
-            memcpy(self.base + start, saved, headerBytes)
+    }
+
+    /// Moves what `write` appends in front of what was written since `start`.
+    public mutating func insert(at start: Int, _ write: (inout ReplyWriter) -> Void) {
+        let bodyEnd = self.length
+        write(&self)
+        let inserted = self.length - bodyEnd
+        let bodyBytes = bodyEnd - start
+        guard inserted > 0, bodyBytes > 0 else { return }
+        withUnsafeTemporaryAllocation(byteCount: inserted, alignment: 1) { saved in
+            guard let copy = saved.baseAddress else { return }
+            memcpy(copy, self.base + bodyEnd, inserted)
+            memmove(self.base + start + inserted, self.base + start, bodyBytes)
+            memcpy(self.base + start, copy, inserted)
         }
     }
 }

@@ -1,0 +1,206 @@
+import PikaStorage
+import RESP
+import Synchronization
+
+/// CLIENT and its subcommands.
+enum ClientCommands {
+    static let rows: [CommandRow] = [
+        CommandRow(
+            "client", arity: -2, flags: [.admin, .commitsFirst, .container], keys: .none,
+            group: .connection, since: "2.4.0",
+            summary: "Names, lists and closes connections.", handler: client)
+    ]
+
+    static let badName = CommandError.reply(
+        "ERR Client names cannot contain spaces, newlines or special characters.")
+
+    /// Visible ASCII only, as in Redis.
+    static func isValidName(_ name: Bytes) -> Bool {
+        name.allSatisfy { (0x21...0x7e).contains($0) }
+    }
+}
+
+extension Execution {
+    /// Redis's error for a subcommand that there is not.
+    func unknownSubcommand(_ command: StaticString) -> CommandError {
+        .text(
+            "ERR unknown subcommand '\(Bytes(rebasing: self[1].prefix(128)).text)'. Try \(command) HELP."
+        )
+    }
+
+    /// Throws unless a subcommand got this many words, the command's included.
+    func requireCount(
+        _ range: ClosedRange<Int>, _ command: StaticString, _ subcommand: StaticString
+    ) throws(CommandError) {
+        guard range.contains(self.count) else { throw .arity("\(command)|\(subcommand)") }
+    }
+
+    /// A list of simple strings, as HELP subcommands answer it.
+    mutating func help(_ lines: [StaticString]) {
+        self.reply.array(lines.count)
+        for line in lines { self.reply.simple(line) }
+    }
+}
+
+extension ClientCommands {
+    static func client(_ x: inout Execution) throws {
+        let word = x[1]
+        if word.isWord("id") {
+            try x.requireCount(2...2, "client", "id")
+            x.reply.integer(Int64(x.client.record.id))
+        } else if word.isWord("getname") {
+            try x.requireCount(2...2, "client", "getname")
+            let name = x.client.record.name
+            if name.isEmpty { x.reply.null() } else { x.reply.bulk(name) }
+        } else if word.isWord("setname") {
+            try x.requireCount(3...3, "client", "setname")
+            guard isValidName(x[2]) else { throw badName }
+            x.client.record.name = x[2].text
+            x.reply.ok()
+        } else if word.isWord("setinfo") {
+            try x.requireCount(4...4, "client", "setinfo")
+            x.reply.ok()
+        } else if word.isWord("list") {
+            try list(&x)
+        } else if word.isWord("info") {
+            try x.requireCount(2...2, "client", "info")
+            var text = line(x, x.client.record)
+            text.withUTF8 { x.reply.verbatim(Bytes($0)) }
+        } else if word.isWord("kill") {
+            try kill(&x)
+        } else if word.isWord("no-evict") || word.isWord("no-touch") {
+            try x.requireCount(3...3, "client", "no-evict")
+            guard x[2].isWord("on") || x[2].isWord("off") else { throw CommandError.syntax }
+            x.reply.ok()
+        } else if word.isWord("help") {
+            x.help([
+                "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+                "GETNAME", "ID", "INFO", "KILL <ip:port> | all | <option> ...",
+                "LIST [TYPE (NORMAL|MASTER|REPLICA|PUBSUB)] [ID <id> ...]", "SETNAME <name>",
+                "HELP",
+            ])
+        } else {
+            throw x.unknownSubcommand("CLIENT")
+        }
+    }
+
+    /// Unix seconds now: connections are listed on the machine's clock.
+    private static func line(_ x: borrowing Execution, _ record: ClientRecord) -> String {
+        let now = max(x.now, record.lastRequestSeconds.load(ordering: .relaxed))
+        let idle = now - record.lastRequestSeconds.load(ordering: .relaxed)
+        let row = record.lastCommand.load(ordering: .relaxed)
+        let command = row >= 0 ? "\(x.environment.table.rows[row].name)" : "NULL"
+        return "id=\(record.id) addr=\(record.address) laddr=\(record.localAddress)"
+            + " fd=\(record.descriptor) name=\(record.name) age=\(now - record.createdSeconds)"
+            + " idle=\(idle) flags=N db=\(record.database.load(ordering: .relaxed)) sub=0 psub=0"
+            + " ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0"
+            + " oll=0 omem=0 tot-mem=0 events=r cmd=\(command) user=default redir=-1"
+            + " resp=\(record.protocolVersion.load(ordering: .relaxed))\n"
+    }
+
+    private static func list(_ x: inout Execution) throws {
+        var wanted: Set<UInt64>?
+        var showsNone = false
+        if x.count > 2 {
+            if x[2].isWord("type"), x.count == 4 {
+                guard let isNormal = isNormalType(x[3]) else {
+                    throw CommandError.text("ERR Unknown client type '\(x[3].text)'")
+                }
+                showsNone = !isNormal
+            } else if x[2].isWord("id"), x.count > 3 {
+                wanted = try Set(
+                    (3..<x.count).map { index in
+                        guard let id = Decimal.parseInteger(x[index]), id > 0 else {
+                            throw CommandError.reply("ERR Invalid client ID")
+                        }
+                        return UInt64(id)
+                    })
+            } else if !x[2].isWord("order") {
+                throw CommandError.syntax
+            }
+        }
+        var text = ""
+        for record in x.environment.services.clients()
+        where !showsNone && wanted?.contains(record.id) ?? true {
+            text += line(x, record)
+        }
+        text.withUTF8 { x.reply.verbatim(Bytes($0)) }
+    }
+
+    /// Nil when there is no such type of connection.
+    private static func isNormalType(_ word: Bytes) -> Bool? {
+        if word.isWord("normal") { return true }
+        let others: [StaticString] = ["master", "replica", "slave", "pubsub"]
+        return others.contains { word.isWord($0) } ? false : nil
+    }
+
+    private static func kill(_ x: inout Execution) throws {
+        guard x.count >= 3 else { throw CommandError.arity("client|kill") }
+        let records = x.environment.services.clients()
+        if x.count == 3 {
+            let address = x[2].text
+            let isAll = x[2].isWord("all")
+            let victims = records.filter { isAll || $0.address == address }
+            guard !victims.isEmpty else { throw CommandError.reply("ERR No such client") }
+            close(&x, victims)
+            x.reply.ok()
+            return
+        }
+        var filter = KillFilter()
+        try filter.parse(x)
+        let own = x.client.record.id
+        let victims = records.filter { filter.matches($0) && !(filter.skipsMe && $0.id == own) }
+        close(&x, victims)
+        x.reply.integer(victims.count)
+    }
+
+    /// The caller's own connection is closed behind its reply.
+    private static func close(_ x: inout Execution, _ victims: [ClientRecord]) {
+        let own = x.client.record.id
+        if victims.contains(where: { $0.id == own }) { x.client.closesAfterReply = true }
+        x.environment.services.kill(clientIDs: victims.map(\.id).filter { $0 != own })
+    }
+}
+
+/// The options of CLIENT KILL.
+private struct KillFilter {
+    var id: UInt64?
+    var address: String?
+    var localAddress: String?
+    var onlyOtherTypes = false
+    var skipsMe = true
+
+    mutating func parse(_ x: borrowing Execution) throws {
+        guard x.count % 2 == 0 else { throw CommandError.syntax }
+        for index in stride(from: 2, to: x.count, by: 2) {
+            let value = x[index + 1]
+            if x[index].isWord("id") {
+                guard let id = Decimal.parseInteger(value), id > 0 else {
+                    throw CommandError.reply("ERR client-id should be greater than 0")
+                }
+                self.id = UInt64(id)
+            } else if x[index].isWord("addr") {
+                self.address = value.text
+            } else if x[index].isWord("laddr") {
+                self.localAddress = value.text
+            } else if x[index].isWord("type") {
+                self.onlyOtherTypes = !value.isWord("normal")
+            } else if x[index].isWord("user") {
+                guard value.isWord("default") else {
+                    throw CommandError.text("ERR No such user '\(value.text)'")
+                }
+            } else if x[index].isWord("skipme") {
+                guard value.isWord("yes") || value.isWord("no") else { throw CommandError.syntax }
+                self.skipsMe = value.isWord("yes")
+            } else {
+                throw CommandError.syntax
+            }
+        }
+    }
+
+    func matches(_ record: ClientRecord) -> Bool {
+        !self.onlyOtherTypes && (self.id == nil || self.id == record.id)
+            && (self.address == nil || self.address == record.address)
+            && (self.localAddress == nil || self.localAddress == record.localAddress)
+    }
+}

@@ -1,0 +1,179 @@
+import Keyspace
+import PikaStorage
+import RESP
+
+/// Commands on keys of any type.
+enum KeyCommands {
+    static let rows: [CommandRow] = [
+        CommandRow(
+            "del", arity: -2, flags: [.write, .multi], keys: .all, group: .generic,
+            since: "1.0.0", summary: "Deletes keys, of all types.",
+            handler: { try delete(&$0, .del) }),
+        CommandRow(
+            "unlink", arity: -2, flags: [.write, .fast, .multi], keys: .all, group: .generic,
+            since: "4.0.0", summary: "Deletes keys, of all types.",
+            handler: { try delete(&$0, .unlink) }),
+        CommandRow(
+            "exists", arity: -2, flags: [.readonly, .fast, .multi], keys: .all, group: .generic,
+            since: "1.0.0", summary: "Counts the types that exist under the given keys.",
+            handler: exists),
+        CommandRow(
+            "expire", arity: -3, flags: [.write, .fast], keys: .one, group: .generic,
+            since: "1.0.0", summary: "Sets the expiration of a key in seconds.",
+            handler: { x in
+                let seconds = try x.integer(2)
+                try expire(&x, at: x.deadline(inSeconds: seconds, "expire"))
+            }),
+        CommandRow(
+            "pexpire", arity: -3, flags: [.write, .fast], keys: .one, group: .generic,
+            since: "2.6.0", summary: "Sets the expiration of a key in milliseconds.",
+            handler: { x in
+                let milliseconds = try x.integer(2)
+                try expire(&x, at: x.deadline(inMilliseconds: milliseconds, "pexpire"))
+            }),
+        CommandRow(
+            "expireat", arity: -3, flags: [.write, .fast], keys: .one, group: .generic,
+            since: "1.2.0", summary: "Sets the expiration of a key to a Unix second.",
+            handler: { x in
+                let second = try x.integer(2)
+                try expire(&x, at: x.checked(second, "expireat"), asSent: true)
+            }),
+        CommandRow(
+            "pexpireat", arity: -3, flags: [.write, .fast], keys: .one, group: .generic,
+            since: "2.6.0", summary: "Sets the expiration of a key to a Unix millisecond.",
+            handler: { x in
+                let millisecond = try x.integer(2)
+                try expire(&x, at: x.deadline(atMilliseconds: millisecond, "pexpireat"))
+            }),
+        CommandRow(
+            "persist", arity: 2, flags: [.write, .fast], keys: .one, group: .generic,
+            since: "2.2.0", summary: "Removes the expiration of a key.", handler: persist),
+        CommandRow(
+            "ttl", arity: 2, flags: [.readonly, .fast], keys: .one, group: .generic,
+            since: "1.0.0", summary: "Returns the seconds until a key expires.",
+            handler: { try timeToLive(&$0, unit: 1) }),
+        CommandRow(
+            "pttl", arity: 2, flags: [.readonly, .fast], keys: .one, group: .generic,
+            since: "2.6.0", summary: "Returns the milliseconds until a key expires.",
+            handler: { try timeToLive(&$0, unit: 1000) }),
+        CommandRow(
+            "type", arity: 2, flags: [.readonly, .fast], keys: .one, group: .generic,
+            since: "1.0.0", summary: "Returns the first type that a key has.", handler: type),
+        CommandRow(
+            "ptype", arity: 2, flags: [.readonly, .fast], keys: .one, group: .generic,
+            since: "1.0.0", summary: "Returns all types that a key has.", handler: ptype),
+    ]
+}
+
+extension KeyCommands {
+    static func delete(_ x: inout Execution, _ effect: Effect) throws {
+        if x.count == 2 {
+            x.reply.integer(try x.performAsSent(effect))
+            return
+        }
+        try x.limit(x.count - 1)
+        let word = x[0]
+        var deleted: Int64 = 0
+        try x.atomically { x in
+            for index in 1..<x.count { deleted += try x.perform(effect, word: word, x[index]) }
+        }
+        x.reply.integer(deleted)
+    }
+
+    static func exists(_ x: inout Execution) throws {
+        try x.limit(x.count - 1)
+        var found = 0
+        for index in 1..<x.count { found += try x.keys.kinds(x[index], now: x.now).count }
+        x.reply.integer(found)
+    }
+
+    /// Sets a deadline; one that has come deletes the key, as in Redis.
+    static func expire(_ x: inout Execution, at deadline: Int64, asSent: Bool = false) throws {
+        guard try meetsExpireCondition(&x, deadline) else {
+            x.reply.integer(0)
+            return
+        }
+        let changed: Int64
+        if deadline <= x.now {
+            changed = try x.perform(.del, x.key)
+        } else if asSent, x.count == 3 {
+            changed = try x.performAsSent(.expireat)
+        } else {
+            let key = x.key
+            changed = try withDecimal(deadline) { text in
+                try x.perform(.expireat, key, text)
+            }
+        }
+        x.reply.integer(changed)
+    }
+
+    /// NX, XX, GT and LT of Redis 7; a key without a deadline counts as one that lives for ever.
+    private static func meetsExpireCondition(
+        _ x: inout Execution, _ deadline: Int64
+    ) throws -> Bool {
+        guard x.count > 3 else { return true }
+        var onlyNew = false
+        var onlyOld = false
+        var onlyLater = false
+        var onlySooner = false
+        for index in 3..<x.count {
+            let word = x[index]
+            if word.isWord("nx") {
+                onlyNew = true
+            } else if word.isWord("xx") {
+                onlyOld = true
+            } else if word.isWord("gt") {
+                onlyLater = true
+            } else if word.isWord("lt") {
+                onlySooner = true
+            } else {
+                throw CommandError.text("ERR Unsupported option \(word.text)")
+            }
+        }
+        guard !onlyNew || !(onlyOld || onlyLater || onlySooner) else {
+            throw CommandError.reply(
+                "ERR NX and XX, GT or LT options at the same time are not compatible")
+        }
+        guard !onlyLater || !onlySooner else {
+            throw CommandError.reply("ERR GT and LT options at the same time are not compatible")
+        }
+        guard let current = try x.keys.expiry(x.key, now: x.now) else { return true }
+        if onlyNew { return current == 0 }
+        if onlyOld, current == 0 { return false }
+        if onlyLater { return current != 0 && deadline > Int64(current) }
+        if onlySooner { return current == 0 || deadline < Int64(current) }
+        return true
+    }
+
+    static func persist(_ x: inout Execution) throws {
+        x.reply.integer(try x.performAsSent(.persist))
+    }
+
+    static func timeToLive(_ x: inout Execution, unit: Int64) throws {
+        guard let expiry = try x.keys.expiry(x.key, now: x.now) else {
+            x.reply.integer(-2)
+            return
+        }
+        x.reply.integer(expiry == 0 ? -1 : (Int64(expiry) - x.now) * unit)
+    }
+
+    static func type(_ x: inout Execution) throws {
+        guard let kind = try x.keys.type(x.key, now: x.now) else {
+            x.reply.simple("none")
+            return
+        }
+        switch kind {
+        case .strings: x.reply.simple("string")
+        case .hashes: x.reply.simple("hash")
+        case .lists: x.reply.simple("list")
+        case .sets: x.reply.simple("set")
+        case .zsets: x.reply.simple("zset")
+        }
+    }
+
+    static func ptype(_ x: inout Execution) throws {
+        let kinds = try x.keys.kinds(x.key, now: x.now)
+        x.reply.array(kinds.count)
+        for kind in StoreKind.precedence where kinds.has(kind) { x.reply.bulk(kind.typeName) }
+    }
+}

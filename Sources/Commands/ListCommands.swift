@@ -1,0 +1,172 @@
+import Keyspace
+import PikaStorage
+import RESP
+
+/// Commands on lists.
+enum ListCommands {
+    static let rows: [CommandRow] = [
+        CommandRow(
+            "lpush", arity: -3, flags: [.write, .growsData, .fast], keys: .one, group: .list,
+            since: "1.0.0", summary: "Adds elements in front of a list.",
+            handler: { try push(&$0, .lpush) }),
+        CommandRow(
+            "rpush", arity: -3, flags: [.write, .growsData, .fast], keys: .one, group: .list,
+            since: "1.0.0", summary: "Adds elements at the end of a list.",
+            handler: { try push(&$0, .rpush) }),
+        CommandRow(
+            "lpushx", arity: -3, flags: [.write, .growsData, .fast], keys: .one, group: .list,
+            since: "2.2.0", summary: "Adds elements in front of a list that exists.",
+            handler: { try push(&$0, .lpushx) }),
+        CommandRow(
+            "rpushx", arity: -3, flags: [.write, .growsData, .fast], keys: .one, group: .list,
+            since: "2.2.0", summary: "Adds elements at the end of a list that exists.",
+            handler: { try push(&$0, .rpushx) }),
+        CommandRow(
+            "lpop", arity: -2, flags: [.write, .fast], keys: .one, group: .list, since: "1.0.0",
+            summary: "Removes and returns elements from the front of a list.",
+            handler: { try pop(&$0, .lpop, "lpop") }),
+        CommandRow(
+            "rpop", arity: -2, flags: [.write, .fast], keys: .one, group: .list, since: "1.0.0",
+            summary: "Removes and returns elements from the end of a list.",
+            handler: { try pop(&$0, .rpop, "rpop") }),
+        CommandRow(
+            "llen", arity: 2, flags: [.readonly, .fast], keys: .one, group: .list,
+            since: "1.0.0", summary: "Returns the length of a list.",
+            handler: { x in x.reply.integer(try x.lists.count(x.key, now: x.now)) }),
+        CommandRow(
+            "lindex", arity: 3, flags: [.readonly], keys: .one, group: .list, since: "1.0.0",
+            summary: "Returns an element of a list by its index.", handler: lindex),
+        CommandRow(
+            "lrange", arity: 4, flags: [.readonly], keys: .one, group: .list, since: "1.0.0",
+            summary: "Returns a range of elements of a list.", handler: lrange),
+        CommandRow(
+            "lset", arity: 4, flags: [.write, .growsData], keys: .one, group: .list,
+            since: "1.0.0", summary: "Sets an element of a list by its index.", handler: lset),
+        CommandRow(
+            "lrem", arity: 4, flags: [.write], keys: .one, group: .list, since: "1.0.0",
+            summary: "Removes elements equal to a value from a list.", handler: lrem),
+        CommandRow(
+            "ltrim", arity: 4, flags: [.write], keys: .one, group: .list, since: "1.0.0",
+            summary: "Keeps only a range of elements of a list.", handler: ltrim),
+        CommandRow(
+            "linsert", arity: 5, flags: [.write, .growsData], keys: .one, group: .list,
+            since: "2.2.0", summary: "Inserts an element before or after another one.",
+            handler: linsert),
+        CommandRow(
+            "rpoplpush", arity: 3, flags: [.write, .growsData], keys: .two, group: .list,
+            since: "1.2.0",
+            summary: "Moves the last element of one list to the front of another.",
+            handler: rpoplpush),
+    ]
+}
+
+extension ListCommands {
+    static func push(_ x: inout Execution, _ effect: Effect) throws {
+        try x.limit(x.count - 2)
+        x.reply.integer(try x.performAsSent(effect))
+    }
+
+    static func pop(_ x: inout Execution, _ effect: Effect, _ name: StaticString) throws {
+        guard x.count <= 3 else { throw CommandError.arity("\(name)") }
+        let fromLeft = effect == .lpop
+        guard x.count == 3 else {
+            try x.lists.withElement(x.key, at: fromLeft ? 0 : -1, now: x.now) { x.bulkOrNull($0) }
+            try x.performAsSent(effect)
+            return
+        }
+        let wanted = try x.positive(2)
+        let length = try x.lists.count(x.key, now: x.now)
+        guard length > 0 else {
+            x.reply.nullArray()
+            return
+        }
+        let taken = min(wanted, length)
+        try x.limit(taken)
+        x.reply.array(taken)
+        guard taken > 0 else { return }
+        if fromLeft {
+            try x.lists.forEach(x.key, start: 0, stop: Int64(taken - 1), now: x.now) {
+                x.reply.bulk($0)
+                return true
+            }
+        } else {
+            for index in 1...taken {
+                try x.lists.withElement(x.key, at: Int64(-index), now: x.now) { x.bulkOrNull($0) }
+            }
+        }
+        try x.performAsSent(effect)
+    }
+
+    static func lindex(_ x: inout Execution) throws {
+        let index = try x.integer(2)
+        try x.lists.withElement(x.key, at: index, now: x.now) { x.bulkOrNull($0) }
+    }
+
+    static func lrange(_ x: inout Execution) throws {
+        let start = try x.integer(2)
+        let stop = try x.integer(3)
+        let count = try x.lists.rangeCount(x.key, start: start, stop: stop, now: x.now)
+        try x.limit(count)
+        let replyStart = x.reply.count
+        var written = 0
+        if count > 0 {
+            try x.lists.forEach(x.key, start: start, stop: stop, now: x.now) { element in
+                x.reply.bulk(element)
+                written += 1
+                return true
+            }
+        }
+        x.reply.insertHeader(.array, count: written, at: replyStart)
+    }
+
+    static func lset(_ x: inout Execution) throws {
+        let index = try x.integer(2)
+        let length = Int64(try x.lists.count(x.key, now: x.now))
+        guard length > 0 else { throw CommandError.noSuchKey }
+        guard index < length, index >= -length else { throw CommandError.indexOutOfRange }
+        try x.performAsSent(.lset)
+        x.reply.ok()
+    }
+
+    static func lrem(_ x: inout Execution) throws {
+        _ = try x.integer(2)
+        try x.limit(try x.lists.count(x.key, now: x.now))
+        x.reply.integer(try x.performAsSent(.lrem))
+    }
+
+    static func ltrim(_ x: inout Execution) throws {
+        _ = try x.integer(2)
+        _ = try x.integer(3)
+        try x.limit(try x.lists.count(x.key, now: x.now))
+        try x.performAsSent(.ltrim)
+        x.reply.ok()
+    }
+
+    static func linsert(_ x: inout Execution) throws {
+        guard x[2].isWord("before") || x[2].isWord("after") else { throw CommandError.syntax }
+        try x.limit(try x.lists.count(x.key, now: x.now))
+        x.reply.integer(try x.performAsSent(.linsert))
+    }
+
+    /// The words of RPOPLPUSH's two items.
+    private static let poppedWord: StaticString = "RPOP"
+    private static let pushedWord: StaticString = "LPUSH"
+
+    /// Logged as real Pika does, in capitals: the pop, then the push, as one atomic group.
+    static func rpoplpush(_ x: inout Execution) throws {
+        x.collector.clear()
+        try x.lists.withElement(x.key, at: -1, now: x.now) { element in
+            if let element { x.collector.append(element) }
+        }
+        guard x.collector.count == 1 else {
+            x.reply.null()
+            return
+        }
+        let element = x.collector.list()[0]
+        try x.atomically { x in
+            try x.perform(.rpop, word: poppedWord.bytes, x.key)
+            try x.perform(.lpush, word: pushedWord.bytes, x[2], element)
+        }
+        x.reply.bulk(element)
+    }
+}
