@@ -35,7 +35,7 @@ enum ServerCommands {
             }),
         CommandRow(
             "flushdb", arity: -1, flags: [.write, .slow, .suspend], keys: .none, group: .server,
-            since: "1.0.0", summary: "Deletes all keys of the database, or those of one type.",
+            since: "1.0.0", summary: "Deletes all keys of the database.",
             handler: flushdb),
         CommandRow(
             "flushall", arity: -1, flags: [.write, .slow, .suspend], keys: .none,
@@ -108,13 +108,11 @@ extension Execution {
 
 extension ServerCommands {
     static func flushdb(_ x: inout Execution) throws {
-        guard x.count <= 2 else { throw CommandError.syntax }
-        var kinds = StoreKinds.all
-        if x.count == 2, !x[1].isWord("async"), !x[1].isWord("sync") {
-            guard let kind = parseKind(x[1]) else { throw CommandError.syntax }
-            kinds = StoreKinds(kind)
+        guard x.count == 1 || x.count == 2 && (x[1].isWord("async") || x[1].isWord("sync")) else {
+            // Pika 3.5.0 would delete one type, 3.5.5 everything: neither is done by mistake here.
+            throw CommandError.syntax
         }
-        _ = try x.environment.keyspace.databases[x.client.database].removeAll(kinds)
+        _ = try x.environment.keyspace.databases[x.client.database].removeAll()
         x.reply.ok()
     }
 
