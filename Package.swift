@@ -101,7 +101,9 @@ let package = Package(
             "BinlogTests", ["Binlog", "FileIO", "SyncProtocol", "TestKit"],
             resources: [.copy("Fixtures")]),
         suite("ResumeStoreTests", ["ResumeStore", "FileIO", "SyncProtocol", "TestKit"]),
-        suite("PikaStorageTests", ["PikaStorage", "FileIO", "TestKit"]),
+        suite(
+            "PikaStorageTests", ["PikaStorage", "FileIO", "SyncProtocol", "TestKit"],
+            resources: [.copy("Fixtures")]),
         suite(
             "KeyspaceTests",
             ["Keyspace", "PikaStorage", "Binlog", "FileIO", "SyncProtocol", "TestKit"]),

@@ -1,1 +1,205 @@
+// Reads, writes and iterators.
 #include "CPikaShim.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include <rocksdb/write_batch.h>
+
+#include "Internal.hpp"
+
+using rocksdb::Slice;
+
+namespace {
+
+Slice MakeSlice(const void *data, size_t length) {
+    return Slice(data ? static_cast<const char *>(data) : "", length);
+}
+
+const rocksdb::Snapshot *Unwrap(const pk_snapshot *snapshot) {
+    return reinterpret_cast<const rocksdb::Snapshot *>(snapshot);
+}
+
+// A batch whose buffer grew beyond this is replaced after use.
+constexpr size_t kBatchBytesKept = 1 << 20;
+
+}  // namespace
+
+int32_t pk::Report(const rocksdb::Status &status, pk_error *error) {
+    if (status.ok()) return PK_OK;
+    std::string text = status.ToString();
+    int32_t code = static_cast<int32_t>(status.code());
+    // Both the lock of another process and that of this one fail with this text.
+    if (status.IsIOError() && text.find("lock") != std::string::npos &&
+        text.find("LOCK") != std::string::npos) {
+        code = PK_LOCKED;
+    }
+    error->code = code;
+    error->is_no_space = status.IsNoSpace() || text.find("No space left") != std::string::npos;
+    error->message = strdup(text.c_str());
+    return code;
+}
+
+void pk_error_clear(pk_error *error) {
+    free(error->message);
+    error->message = nullptr;
+    error->code = 0;
+    error->is_no_space = 0;
+}
+
+void pk_free(char *text) { free(text); }
+
+struct pk_pin {
+    rocksdb::PinnableSlice slice;
+    rocksdb::ReadOptions options;
+};
+
+pk_pin *pk_pin_create(void) { return new pk_pin(); }
+void pk_pin_destroy(pk_pin *pin) { delete pin; }
+void pk_pin_release(pk_pin *pin) { pin->slice.Reset(); }
+
+static int32_t Get(pk_store *store, uint8_t family, const void *key, size_t key_length,
+                   pk_pin *pin, const void **value, size_t *value_length, pk_error *error) {
+    pin->slice.Reset();
+    auto status = store->db->Get(pin->options, store->handles[family], MakeSlice(key, key_length),
+                                 &pin->slice);
+    if (status.ok()) {
+        *value = pin->slice.data();
+        *value_length = pin->slice.size();
+        return PK_OK;
+    }
+    return status.IsNotFound() ? PK_NOT_FOUND : pk::Report(status, error);
+}
+
+int32_t pk_get(pk_store *store, uint8_t family, const void *key, size_t key_length,
+               const pk_snapshot *snapshot, pk_pin *pin, const void **value, size_t *value_length,
+               pk_error *error) {
+    pin->options.snapshot = Unwrap(snapshot);
+    return Get(store, family, key, key_length, pin, value, value_length, error);
+}
+
+int32_t pk_get_persisted(pk_store *store, uint8_t family, const void *key, size_t key_length,
+                         pk_pin *pin, const void **value, size_t *value_length, pk_error *error) {
+    pin->options.snapshot = nullptr;
+    pin->options.read_tier = rocksdb::kPersistedTier;
+    int32_t code = Get(store, family, key, key_length, pin, value, value_length, error);
+    pin->options.read_tier = rocksdb::kReadAllTier;
+    return code;
+}
+
+pk_snapshot *pk_snapshot_create(pk_store *store) {
+    return reinterpret_cast<pk_snapshot *>(
+        const_cast<rocksdb::Snapshot *>(store->db->GetSnapshot()));
+}
+
+void pk_snapshot_release(pk_store *store, pk_snapshot *snapshot) {
+    store->db->ReleaseSnapshot(Unwrap(snapshot));
+}
+
+struct pk_iterator {
+    std::string lower;
+    std::string upper;
+    Slice lower_slice;
+    Slice upper_slice;
+    std::unique_ptr<rocksdb::Iterator> it;
+};
+
+pk_iterator *pk_iterator_create(pk_store *store, uint8_t family, const void *lower,
+                                size_t lower_length, const void *upper, size_t upper_length,
+                                int32_t fill_cache, const pk_snapshot *snapshot) {
+    auto *made = new pk_iterator();
+    rocksdb::ReadOptions options;
+    options.fill_cache = fill_cache != 0;
+    options.snapshot = Unwrap(snapshot);
+    if (lower_length > 0) {
+        made->lower.assign(static_cast<const char *>(lower), lower_length);
+        made->lower_slice = Slice(made->lower);
+        options.iterate_lower_bound = &made->lower_slice;
+    }
+    if (upper_length > 0) {
+        made->upper.assign(static_cast<const char *>(upper), upper_length);
+        made->upper_slice = Slice(made->upper);
+        options.iterate_upper_bound = &made->upper_slice;
+    }
+    made->it.reset(store->db->NewIterator(options, store->handles[family]));
+    return made;
+}
+
+void pk_iterator_destroy(pk_iterator *iterator) { delete iterator; }
+
+static int32_t Entry(pk_iterator *iterator, pk_entry *entry) {
+    rocksdb::Iterator *it = iterator->it.get();
+    if (!it->Valid()) return 0;
+    Slice key = it->key(), value = it->value();
+    *entry = pk_entry{key.data(), key.size(), value.data(), value.size()};
+    return 1;
+}
+
+int32_t pk_iterator_seek(pk_iterator *iterator, const void *key, size_t key_length,
+                         pk_entry *entry) {
+    iterator->it->Seek(MakeSlice(key, key_length));
+    return Entry(iterator, entry);
+}
+
+int32_t pk_iterator_seek_for_prev(pk_iterator *iterator, const void *key, size_t key_length,
+                                  pk_entry *entry) {
+    iterator->it->SeekForPrev(MakeSlice(key, key_length));
+    return Entry(iterator, entry);
+}
+
+int32_t pk_iterator_first(pk_iterator *iterator, pk_entry *entry) {
+    iterator->it->SeekToFirst();
+    return Entry(iterator, entry);
+}
+
+int32_t pk_iterator_last(pk_iterator *iterator, pk_entry *entry) {
+    iterator->it->SeekToLast();
+    return Entry(iterator, entry);
+}
+
+int32_t pk_iterator_next(pk_iterator *iterator, pk_entry *entry) {
+    iterator->it->Next();
+    return Entry(iterator, entry);
+}
+
+int32_t pk_iterator_prev(pk_iterator *iterator, pk_entry *entry) {
+    iterator->it->Prev();
+    return Entry(iterator, entry);
+}
+
+int32_t pk_iterator_status(pk_iterator *iterator, pk_error *error) {
+    return pk::Report(iterator->it->status(), error);
+}
+
+struct pk_batch {
+    rocksdb::WriteBatch batch;
+    rocksdb::WriteOptions options;
+};
+
+pk_batch *pk_batch_create(void) { return new pk_batch(); }
+void pk_batch_destroy(pk_batch *batch) { delete batch; }
+
+int32_t pk_write(pk_store *store, pk_batch *batch, const pk_row *rows, size_t row_count,
+                 int32_t no_slowdown, pk_error *error) {
+    rocksdb::WriteBatch &out = batch->batch;
+    out.Clear();
+    rocksdb::Status status;
+    for (size_t i = 0; i < row_count && status.ok(); i++) {
+        const pk_row &row = rows[i];
+        if (row.value_length == PK_ROW_VOID) continue;
+        Slice key = MakeSlice(row.key, row.key_length);
+        rocksdb::ColumnFamilyHandle *family = store->handles[row.family];
+        if (row.value_length == PK_ROW_DELETE) {
+            status = out.Delete(family, key);
+        } else {
+            status = out.Put(family, key, MakeSlice(row.value, row.value_length));
+        }
+    }
+    if (status.ok()) {
+        batch->options.disableWAL = !store->write_ahead_log;
+        batch->options.no_slowdown = no_slowdown != 0;
+        status = store->db->Write(batch->options, &out);
+    }
+    if (out.GetDataSize() > kBatchBytesKept) out = rocksdb::WriteBatch();
+    return pk::Report(status, error);
+}

@@ -81,7 +81,7 @@ extension Item {
         case .set: return try applySet(strings)
         case .setnx: return try strings.setIfAbsent(key, arguments[2], now: now) ? 1 : 0
         case .pksetexat:
-            strings.set(key, arguments[3], expiry: try integer(2))
+            try strings.set(key, arguments[3], expiry: try integer(2))
             return 1
         case .append: return Int64(try strings.append(key, arguments[2], now: now))
         case .setrange:
@@ -92,7 +92,7 @@ extension Item {
             return try strings.setBit(key, offset: integer(2), on: on, now: now) ? 1 : 0
         case .pfadd: return try strings.pfAdd(key, rest(2), now: now) ? 1 : 0
         case .getset:
-            strings.set(key, arguments[2])
+            try strings.set(key, arguments[2])
             return 1
         case .delvx:
             return Int64(try strings.deleteIfEqual(key, expected: arguments[2], now: now))
@@ -120,7 +120,7 @@ extension Item {
     /// and a relative time counts from the item's own time.
     private func applySet(_ strings: Strings) throws(StorageError) -> Int64 {
         guard arguments.count > 3 else {
-            strings.set(key, arguments[2])
+            try strings.set(key, arguments[2])
             return 1
         }
         enum Condition { case none, ifAbsent, ifPresent, ifEqual(Bytes) }
@@ -152,7 +152,7 @@ extension Item {
         let value = arguments[2]
         switch condition {
         case .none:
-            strings.set(key, value, expiry: expiry)
+            try strings.set(key, value, expiry: expiry)
             return 1
         case .ifAbsent:
             return try strings.setIfAbsent(key, value, expiry: expiry, now: now) ? 1 : 0

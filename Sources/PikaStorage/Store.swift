@@ -1,3 +1,6 @@
+import CPikaShim
+import Glibc
+
 /// One RocksDB: the keys of one type of one database.
 ///
 /// `close` MUST be called once, when no transaction is in a call any more; everything else may be
@@ -7,10 +10,28 @@ public final class Store: Sendable {
     public let kind: StoreKind
     /// The directory.
     public let path: String
+    /// Whether the store was opened for reading only.
+    public let isReadOnly: Bool
 
-    init(kind: StoreKind, path: String) {
-        self.kind = kind
+    // SAFETY: RocksDB's calls are thread-safe; the pointer is freed by `close`, which the owner
+    // calls once, after all other use.
+    nonisolated(unsafe) let handle: OpaquePointer
+    private let environment: StoreEnvironment
+    private let hooks: HookBox?
+
+    /// How long `flush` waits for memtables to go before it reports that they stay.
+    static let flushCheckLimitMilliseconds = 5000
+
+    private init(
+        handle: OpaquePointer, path: String, kind: StoreKind, isReadOnly: Bool,
+        environment: StoreEnvironment, hooks: HookBox?
+    ) {
+        self.handle = handle
         self.path = path
+        self.kind = kind
+        self.isReadOnly = isReadOnly
+        self.environment = environment
+        self.hooks = hooks
     }
 
     /// Opens or creates the store.
@@ -19,91 +40,311 @@ public final class Store: Sendable {
     public static func open(
         path: String, kind: StoreKind, options: StoreOptions, environment: StoreEnvironment,
         hooks: StoreHooks = StoreHooks()
-    ) throws(StorageError) -> Store { fatalError("skeleton") }
+    ) throws(StorageError) -> Store {
+        let box = HookBox(hooks: hooks)
+        var error = pk_error()
+        let opened = options.withShimOptions { shimOptions in
+            var callbacks = box.callbacks
+            return pk_store_open(
+                path, Int32(kind.rawValue), &shimOptions, environment.handle, &callbacks, &error)
+        }
+        guard let opened else { throw takeError(&error, path: path) }
+        return Store(
+            handle: opened, path: path, kind: kind, isReadOnly: false, environment: environment,
+            hooks: box)
+    }
 
     /// Opens an existing store for reading only: nothing in the directory is changed.
+    ///
+    /// Not to be used on a directory that another store writes.
     public static func openReadOnly(
         path: String, kind: StoreKind, environment: StoreEnvironment
-    ) throws(StorageError) -> Store { fatalError("skeleton") }
+    ) throws(StorageError) -> Store {
+        var error = pk_error()
+        let opened = pk_store_open_read_only(
+            path, Int32(kind.rawValue), environment.handle, &error)
+        guard let opened else { throw takeError(&error, path: path) }
+        return Store(
+            handle: opened, path: path, kind: kind, isReadOnly: true, environment: environment,
+            hooks: nil)
+    }
 
     /// A new transaction; with no rows in it it is a plain reader.
-    public func makeTransaction() -> StoreTransaction { fatalError("skeleton") }
+    public func makeTransaction() -> StoreTransaction { StoreTransaction(store: self) }
 
-    /// Flushes all families and checks that no memtable is left.
+    /// Flushes all families and makes sure that what was written before the call is in files.
+    ///
+    /// RocksDB answers success without work after a background error, hence the check.
     ///
     /// - Parameter allowStall: flush at once although writers may be stalled: under a gate.
-    public func flush(allowStall: Bool = false) throws(StorageError) { fatalError("skeleton") }
+    /// - Throws: `.flushIncomplete` if memtables stay.
+    public func flush(allowStall: Bool = false) throws(StorageError) {
+        let before = try appliedPosition()
+        try checked(path: path) { pk_store_flush(handle, allowStall ? 1 : 0, $0) }
+        try waitUntilFlushed(applied: before)
+    }
+
+    private func waitUntilFlushed(applied: AppliedPosition?) throws(StorageError) {
+        var waitedMilliseconds = 0
+        while true {
+            let left = memtablesLeft
+            if left == 0 { return }
+            // With writers at work memtables are never empty; then the row tells.
+            if let applied, let persisted = try appliedPosition(persistedOnly: true),
+                persisted.historyID == applied.historyID, persisted.position >= applied.position,
+                persisted.highestEffectiveNow >= applied.highestEffectiveNow
+            {
+                return
+            }
+            guard waitedMilliseconds < Self.flushCheckLimitMilliseconds else {
+                throw .flushIncomplete(memtables: left)
+            }
+            usleep(1000)
+            waitedMilliseconds += 1
+        }
+    }
 
     /// Flushes, then compacts everything; filters drop what is stale.
-    public func compact() throws(StorageError) { fatalError("skeleton") }
+    public func compact() throws(StorageError) {
+        try checked(path: path) { pk_store_compact(handle, $0) }
+    }
 
     /// Makes a copy by hard links; `path` must not exist, its parent must.
     ///
-    /// MUST be called with no writer active, after `flush`.
-    public func checkpoint(to path: String) throws(StorageError) { fatalError("skeleton") }
+    /// MUST be called with no writer active, after `flush`; compare the copy's applied row with the
+    /// position that it shall have.
+    public func checkpoint(to path: String) throws(StorageError) {
+        try checked(path: path) { pk_store_checkpoint(handle, path, $0) }
+    }
 
-    /// The position of the reserved row.
+    /// The position of the reserved row; nil if there is none.
     ///
     /// - Parameter persistedOnly: leave the memtables out: what would be found after a crash.
     public func appliedPosition(
         persistedOnly: Bool = false
-    ) throws(StorageError) -> AppliedPosition? { fatalError("skeleton") }
+    ) throws(StorageError) -> AppliedPosition? {
+        let pin: OpaquePointer = pk_pin_create()
+        defer { pk_pin_destroy(pin) }
+        var error = pk_error()
+        var value: UnsafeRawPointer?
+        var length = 0
+        let code = AppliedRow.name.withUnsafeBytes { name in
+            persistedOnly
+                ? pk_get_persisted(
+                    handle, 0, name.baseAddress, name.count, pin, &value, &length, &error)
+                : pk_get(handle, 0, name.baseAddress, name.count, nil, pin, &value, &length, &error)
+        }
+        switch code {
+        case 0:
+            do {
+                return try AppliedRow.decode(Bytes(start: value, count: length))
+            } catch {
+                throw .corruptAppliedRow(error)
+            }
+        case 1: return nil
+        default: throw takeError(&error, path: path)
+        }
+    }
 
     /// Writes the reserved row alone.
     public func writeApplied(_ position: AppliedPosition) throws(StorageError) {
-        fatalError("skeleton")
+        let value = UnsafeMutableRawPointer.allocate(
+            byteCount: AppliedRow.encodedSize, alignment: 8)
+        defer { value.deallocate() }
+        AppliedRow.encode(position, into: value)
+        try writeReservedRow(value: value, length: UInt32(AppliedRow.encodedSize))
     }
 
     /// Deletes the reserved row (found inside a copy that is not ours).
-    public func removeApplied() throws(StorageError) { fatalError("skeleton") }
+    public func removeApplied() throws(StorageError) {
+        try writeReservedRow(value: nil, length: PK_ROW_DELETE)
+    }
+
+    private func writeReservedRow(
+        value: UnsafeMutableRawPointer?, length: UInt32
+    ) throws(StorageError) {
+        let batch: OpaquePointer = pk_batch_create()
+        defer { pk_batch_destroy(batch) }
+        var name = AppliedRow.name
+        var error = pk_error()
+        let code = name.withUnsafeMutableBytes { name in
+            guard let key = name.baseAddress else { return Int32(PK_UNKNOWN) }
+            var row = pk_row(
+                key: key, value: value, key_length: UInt32(name.count), value_length: length,
+                value_capacity: 0, family: 0)
+            return pk_write(handle, batch, &row, 1, 0, &error)
+        }
+        guard code == 0 else { throw takeError(&error, path: path) }
+    }
 
     /// The newest sequence number.
-    public var sequenceNumber: UInt64 { fatalError("skeleton") }
+    public var sequenceNumber: UInt64 { pk_store_sequence(handle) }
 
     /// The text of the IDENTITY file.
-    public func identity() throws(StorageError) -> String { fatalError("skeleton") }
+    public func identity() throws(StorageError) -> String {
+        var text: UnsafeMutablePointer<CChar>?
+        try checked(path: path) { pk_store_identity(handle, &text, $0) }
+        defer { pk_free(text) }
+        return text.map { String(cString: $0) } ?? ""
+    }
 
     /// A property of RocksDB as text; nil if there is none of this name.
     public func property(_ name: String, family: Family = .meta) -> String? {
-        fatalError("skeleton")
+        guard Int(family.rawValue) < kind.familyCount else { return nil }
+        var text: UnsafeMutablePointer<CChar>?
+        guard pk_store_property(handle, family.rawValue, name, &text) == 1 else { return nil }
+        defer { pk_free(text) }
+        return text.map { String(cString: $0) }
     }
 
-    /// An integer property, added up over all families.
-    public func integerProperty(_ name: String) -> UInt64? { fatalError("skeleton") }
+    /// An integer property, added up over all families; nil if there is none of this name.
+    public func integerProperty(_ name: String) -> UInt64? {
+        var sum: UInt64 = 0
+        for family in 0..<kind.familyCount {
+            var value: UInt64 = 0
+            guard pk_store_int_property(handle, UInt8(family), name, &value) == 1 else {
+                return nil
+            }
+            sum &+= value
+        }
+        return sum
+    }
 
     /// Memtables with rows and immutable memtables of all families: 0 when all is in files.
-    public var memtablesLeft: Int { fatalError("skeleton") }
+    public var memtablesLeft: Int { Int(pk_store_memtables_left(handle)) }
 
-    /// Bytes of table files and memtables, as RocksDB estimates them.
-    public var estimatedBytes: UInt64 { fatalError("skeleton") }
+    /// Bytes of live table files.
+    public var tableFileBytes: UInt64 { integerProperty("rocksdb.live-sst-files-size") ?? 0 }
 
     /// Whether writes are slowed or stopped at present.
-    public var stallState: StallState { fatalError("skeleton") }
+    public var stallState: StallState {
+        StallState(rawValue: UInt8(truncatingIfNeeded: pk_store_stall_state(handle))) ?? .normal
+    }
 
     /// Sets mutable options of all families, by RocksDB's names.
     public func setOptions(_ options: [(name: String, value: String)]) throws(StorageError) {
-        fatalError("skeleton")
+        try setOptions(options, wholeStore: false)
     }
 
     /// Sets mutable options of the whole store, by RocksDB's names.
     public func setStoreOptions(_ options: [(name: String, value: String)]) throws(StorageError) {
-        fatalError("skeleton")
+        try setOptions(options, wholeStore: true)
     }
 
-    /// Asks RocksDB to leave its error state. Reopening the store is the safe way.
-    public func resume() throws(StorageError) { fatalError("skeleton") }
+    private func setOptions(
+        _ options: [(name: String, value: String)], wholeStore: Bool
+    ) throws(StorageError) {
+        let copies = options.flatMap { [strdup($0.name), strdup($0.value)] }
+        defer { for copy in copies { free(copy) } }
+        let words = copies.compactMap { $0.map { UnsafePointer($0) } }
+        guard words.count == options.count * 2 else { return }
+        try checked(path: path) { error in
+            words.withUnsafeBufferPointer { words in
+                guard let start = words.baseAddress else { return 0 }
+                return pk_store_set_options(
+                    handle, wholeStore ? 1 : 0, start, options.count, error)
+            }
+        }
+    }
+
+    /// Asks RocksDB to leave its error state; reopening the store is the safe way.
+    public func resume() throws(StorageError) {
+        try checked(path: path) { pk_store_resume(handle, $0) }
+    }
 
     /// Reads every block of every table file and checks its checksum.
-    public func verifyChecksums() throws(StorageError) { fatalError("skeleton") }
+    public func verifyChecksums() throws(StorageError) {
+        try checked(path: path) { pk_store_verify_checksums(handle, $0) }
+    }
 
-    /// Closes the store.
+    /// Closes the store, whatever it throws.
     ///
     /// - Parameter flush: whether rows that are only in memtables shall be written first (the flush
     ///   hook is called).
-    public func close(flush: Bool = true) { fatalError("skeleton") }
+    /// - Throws: what the flush or the closing said.
+    public func close(flush: Bool = true) throws(StorageError) {
+        var failure: StorageError?
+        if flush, !isReadOnly {
+            do {
+                try self.flush(allowStall: true)
+            } catch {
+                failure = error
+            }
+        }
+        try checked(path: path) { pk_store_close(handle, $0) }
+        if let failure { throw failure }
+    }
 
-    /// Deletes the directory of a closed store.
+    /// Deletes the files of a closed store.
     public static func destroy(path: String, kind: StoreKind) throws(StorageError) {
-        fatalError("skeleton")
+        try checked(path: path) { pk_store_destroy(path, Int32(kind.rawValue), $0) }
+    }
+}
+
+/// Holds a store's hooks for the shim's callbacks.
+private final class HookBox: Sendable {
+    let hooks: StoreHooks
+
+    init(hooks: StoreHooks) { self.hooks = hooks }
+
+    var callbacks: pk_hooks {
+        pk_hooks(
+            context: Unmanaged.passUnretained(self).toOpaque(),
+            flush_begin: hooks.onFlushBegin == nil ? nil : flushBegin,
+            stall_changed: hooks.onStallStateChanged == nil ? nil : stallChanged,
+            background_error: hooks.onBackgroundError == nil ? nil : backgroundError)
+    }
+
+    static func from(_ context: UnsafeMutableRawPointer?) -> StoreHooks? {
+        guard let context else { return nil }
+        return Unmanaged<HookBox>.fromOpaque(context).takeUnretainedValue().hooks
+    }
+}
+
+private let flushBegin: @convention(c) (UnsafeMutableRawPointer?) -> Void = { context in
+    HookBox.from(context)?.onFlushBegin?()
+}
+
+private let stallChanged: @convention(c) (UnsafeMutableRawPointer?, Int32) -> Void = {
+    context, state in
+    guard let state = StallState(rawValue: UInt8(truncatingIfNeeded: state)) else { return }
+    HookBox.from(context)?.onStallStateChanged?(state)
+}
+
+private let backgroundError:
+    @convention(c) (UnsafeMutableRawPointer?, Int32, Int32, UnsafePointer<CChar>) -> Void = {
+        context, code, isNoSpace, text in
+        let code = EngineFault.Code(rawValue: UInt8(truncatingIfNeeded: code)) ?? .unknown
+        HookBox.from(context)?.onBackgroundError?(
+            EngineFault(code: code, isNoSpace: isNoSpace != 0, message: String(cString: text)))
+    }
+
+extension StoreOptions {
+    /// Calls `body` with the options in the shim's form.
+    fileprivate func withShimOptions<R>(_ body: (inout pk_options) -> R) -> R {
+        let levels = compressionPerLevel.map(\.rawValue)
+        return levels.withUnsafeBufferPointer { levels in
+            var options = pk_options()
+            options.create_if_missing = createIfMissing ? 1 : 0
+            options.write_ahead_log = writeAheadLog ? 1 : 0
+            options.filter_clock = Int32(filterClock.rawValue)
+            options.memtable_bytes = memtableBytes
+            options.memtable_count = Int32(memtableCount)
+            options.level0_trigger = Int32(level0CompactionTrigger)
+            options.target_file_bytes = UInt64(targetFileBytes)
+            options.level_base_bytes = levelBaseBytes
+            options.level_multiplier = Int32(levelMultiplier)
+            options.compression = Int32(compression.rawValue)
+            options.compression_per_level = levels.baseAddress
+            options.compression_level_count = levels.count
+            options.block_bytes = blockBytes
+            options.bloom_bits = Int32(bloomBitsPerKey)
+            options.optimize_filters_for_hits = optimizeFiltersForHits ? 1 : 0
+            options.max_open_files = Int32(maxOpenFiles)
+            options.disable_auto_compactions = disableAutoCompactions ? 1 : 0
+            options.background_jobs = Int32(backgroundJobs)
+            options.max_subcompactions = Int32(maxSubcompactions)
+            return body(&options)
+        }
     }
 }

@@ -51,11 +51,17 @@ public struct StoreKinds: OptionSet, Hashable, Sendable {
     @inlinable
     public init(_ kind: StoreKind) { rawValue = 1 << kind.rawValue }
 
+    /// Only the strings.
     public static let strings = StoreKinds(.strings)
+    /// Only the hashes.
     public static let hashes = StoreKinds(.hashes)
+    /// Only the lists.
     public static let lists = StoreKinds(.lists)
+    /// Only the sets.
     public static let sets = StoreKinds(.sets)
+    /// Only the sorted sets.
     public static let zsets = StoreKinds(.zsets)
+    /// All five.
     public static let all = StoreKinds(rawValue: 0b1_1111)
 
     /// How many kinds the set holds.

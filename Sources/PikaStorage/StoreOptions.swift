@@ -65,13 +65,16 @@ public enum StallState: UInt8, Comparable, Sendable {
     case delayed = 1
     case stopped = 2
 
+    /// Whether `a` slows less than `b`.
     public static func < (a: StallState, b: StallState) -> Bool { a.rawValue < b.rawValue }
 }
 
 /// What a store reports; called on RocksDB's threads.
 public struct StoreHooks: Sendable {
-    /// A flush is about to begin, before any file is created: the log must be durable to its
-    /// written end when this returns. Called once per family of the atomic flush.
+    /// A flush is about to begin, before any file is created.
+    ///
+    /// The log must be durable to its written end when this returns. Called once per family of the
+    /// atomic flush.
     public var onFlushBegin: (@Sendable () -> Void)?
     /// Writes are slowed, stopped, or normal again.
     public var onStallStateChanged: (@Sendable (StallState) -> Void)?

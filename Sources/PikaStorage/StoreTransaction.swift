@@ -1,3 +1,5 @@
+import CPikaShim
+
 /// What a commit came to.
 public enum CommitResult: Equatable, Sendable {
     /// The rows are in the store; the transaction is empty again.
@@ -24,21 +26,37 @@ public final class StoreTransaction {
     /// The type of the keys.
     public let kind: StoreKind
 
+    let core: UnsafeMutablePointer<TransactionCore>
+
     init(store: Store) {
         self.store = store
         kind = store.kind
+        core = .allocate(capacity: 1)
+        core.initialize(to: TransactionCore(handle: store.handle))
+    }
+
+    deinit {
+        core.pointee.deallocate()
+        core.deinitialize(count: 1)
+        core.deallocate()
     }
 
     /// Whether nothing has been written since the last commit or reset.
-    public var isEmpty: Bool { fatalError("skeleton") }
+    public var isEmpty: Bool { core.pointee.overlay.rowCount == 0 }
 
     /// Rows that the next commit will write.
-    public var pendingRowCount: Int { fatalError("skeleton") }
+    public var pendingRowCount: Int { core.pointee.overlay.rowCount }
 
-    /// Bytes of keys and values that the next commit will write.
-    public var pendingByteCount: Int { fatalError("skeleton") }
+    /// Memory that the rows take, values overwritten since included.
+    ///
+    /// A group that has grown large should be committed.
+    public var pendingByteCount: Int { core.pointee.overlay.byteCount }
 
-    /// Reads one row; nil if there is none. The bytes are valid during `body`.
+    // MARK: Reading rows
+
+    /// Reads one row; nil if there is none.
+    ///
+    /// The bytes are valid during `body`, which may read and write this transaction.
     @inlinable
     public func withRow<R>(
         _ family: Family, _ key: Bytes, _ body: (Bytes?) throws(StorageError) -> R
@@ -48,60 +66,77 @@ public final class StoreTransaction {
         return try body(row)
     }
 
+    /// Reads a row; `endRead` MUST follow unless this throws.
     @usableFromInline
     func beginRead(_ family: Family, _ key: Bytes) throws(StorageError) -> Bytes? {
-        fatalError("skeleton")
+        let core = core
+        core.pointee.pins.enter()
+        if core.pointee.overlay.rowCount != 0,
+            let row = core.pointee.overlay.find(family, key),
+            row.pointee.value_length != PK_ROW_VOID
+        {
+            guard row.pointee.value_length != PK_ROW_DELETE else { return nil }
+            return Bytes(start: row.pointee.value, count: Int(row.pointee.value_length))
+        }
+        var value: UnsafeRawPointer?
+        var length = 0
+        var error = pk_error()
+        let code = pk_get(
+            core.pointee.handle, family.rawValue, key.baseAddress, key.count,
+            core.pointee.snapshot, core.pointee.pins.pin(), &value, &length, &error)
+        switch code {
+        case 0: return Bytes(start: value, count: length)
+        case 1: return nil
+        default:
+            core.pointee.pins.leave()
+            throw takeError(&error, path: store.path)
+        }
     }
 
     @usableFromInline
-    func endRead() { fatalError("skeleton") }
+    func endRead() { core.pointee.pins.leave() }
+
+    /// Calls `body` while all reads show one state of the store (own writes on top).
+    ///
+    /// For commands that put several reads together. Costs a lock of RocksDB: not for single reads.
+    public func withSnapshot<R>(
+        _ body: () throws(StorageError) -> R
+    ) throws(StorageError) -> R {
+        guard core.pointee.snapshot == nil else { return try body() }
+        let snapshot: OpaquePointer = pk_snapshot_create(core.pointee.handle)
+        core.pointee.snapshot = snapshot
+        defer {
+            core.pointee.snapshot = nil
+            pk_snapshot_release(core.pointee.handle, snapshot)
+        }
+        return try body()
+    }
+
+    // MARK: Writing rows
 
     /// Writes a row.
-    public func put(_ family: Family, _ key: Bytes, _ value: Bytes) { fatalError("skeleton") }
+    public func put(_ family: Family, _ key: Bytes, _ value: Bytes) {
+        reserve(family, key, valueLength: value.count).put(value, at: 0)
+    }
 
-    /// Writes a row whose `valueLength` bytes the caller fills in before the next call.
+    /// Writes a row whose `valueLength` bytes the caller fills in at once.
+    ///
+    /// Bytes that a read has handed out stay as they are.
     public func reserve(
         _ family: Family, _ key: Bytes, valueLength: Int
-    ) -> UnsafeMutableRawPointer { fatalError("skeleton") }
+    ) -> UnsafeMutableRawPointer {
+        core.pointee.overlay.reserve(family, key, valueLength: valueLength)
+    }
 
     /// Deletes a row.
-    public func delete(_ family: Family, _ key: Bytes) { fatalError("skeleton") }
-
-    /// Calls `body` for the rows whose key begins with `prefix`, from `from` on in the order of the
-    /// family, until it returns false. Own writes are merged in, as they were when the scan began.
-    ///
-    /// - Parameters:
-    ///   - family: the column family.
-    ///   - prefix: only rows that begin with it; empty for all.
-    ///   - from: the first (reverse: the last) key that may be visited; nil for the end of the
-    ///     prefix where the scan starts. Need not exist.
-    ///   - reverse: from high to low.
-    ///   - fillCache: whether blocks that are read shall stay in the block cache.
-    ///   - body: takes key and value; returns whether to go on. It may read and write this
-    ///     transaction.
-    public func scan(
-        _ family: Family, prefix: Bytes, from: Bytes?, reverse: Bool = false,
-        fillCache: Bool = true,
-        _ body: (_ key: Bytes, _ value: Bytes) throws(StorageError) -> Bool
-    ) throws(StorageError) { fatalError("skeleton") }
-
-    /// Calls `body` for every live key from `from` on in byte order, until it returns false. The
-    /// reserved row is left out.
-    ///
-    /// - Parameters:
-    ///   - from: the first key that may be visited; empty for the start.
-    ///   - prefix: only keys that begin with it.
-    ///   - now: effective now, Unix seconds.
-    ///   - body: takes the key and its deadline (0 for none); returns whether to go on.
-    public func forEachKey(
-        from: Bytes, prefix: Bytes = .none, now: Int64,
-        _ body: (_ key: Bytes, _ expiry: Int32) throws(StorageError) -> Bool
-    ) throws(StorageError) { fatalError("skeleton") }
-
-    /// Counts the keys, live and not, as INFO keyspace 1 shows them.
-    public func keyStatistics(now: Int64) throws(StorageError) -> KeyStatistics {
-        fatalError("skeleton")
+    public func delete(_ family: Family, _ key: Bytes) {
+        core.pointee.overlay.delete(family, key)
     }
+
+    /// Takes back what was written to a row here.
+    func forget(_ family: Family, _ key: Bytes) { core.pointee.overlay.forget(family, key) }
+
+    // MARK: Ending
 
     /// Writes all rows and the reserved row with `applied` in one batch.
     ///
@@ -109,36 +144,55 @@ public final class StoreTransaction {
     /// - Throws: whatever RocksDB says; the rows are kept. It does not mean that none was applied.
     public func commit(
         applied: AppliedPosition?, mode: CommitMode = .withoutStall
-    ) throws(StorageError) -> CommitResult { fatalError("skeleton") }
+    ) throws(StorageError) -> CommitResult {
+        let core = core
+        if let applied {
+            // After everything else, so that it stays whatever was done to the name.
+            AppliedRow.name.withUnsafeBytes { name in
+                let value = core.pointee.overlay.reserve(
+                    .meta, name, valueLength: AppliedRow.encodedSize)
+                AppliedRow.encode(applied, into: value)
+            }
+        }
+        guard core.pointee.overlay.rowCount != 0 else { return .done }
+        var error = pk_error()
+        let code = pk_write(
+            core.pointee.handle, core.pointee.batch, core.pointee.overlay.rows,
+            core.pointee.overlay.rowCount, mode == .withoutStall ? 1 : 0, &error)
+        guard code == 0 else {
+            if mode == .withoutStall, code == Int32(PK_INCOMPLETE) {
+                pk_error_clear(&error)
+                return .wouldStall
+            }
+            throw takeError(&error, path: store.path)
+        }
+        core.pointee.overlay.reset()
+        return .done
+    }
 
     /// Forgets all rows.
-    public func reset() { fatalError("skeleton") }
+    public func reset() { core.pointee.overlay.reset() }
 
     /// Goes on with another store of the same kind (FLUSHDB, reopening); forgets all rows.
-    public func rebind(to store: Store) { fatalError("skeleton") }
-}
-
-/// How many keys a store holds.
-public struct KeyStatistics: Equatable, Sendable {
-    /// Live keys.
-    public var keys: UInt64 = 0
-    /// Live keys with a deadline.
-    public var expiring: UInt64 = 0
-    /// Sum of the remaining seconds of these.
-    public var remainingSeconds: UInt64 = 0
-    /// Rows that are stale or empty.
-    public var invalid: UInt64 = 0
-
-    /// All zero.
-    public init() {}
+    public func rebind(to store: Store) {
+        precondition(store.kind == kind, "a transaction of \(kind) can't go on with \(store.kind)")
+        core.pointee.overlay.reset()
+        core.pointee.handle = store.handle
+        self.store = store
+    }
 }
 
 /// One transaction per store of a database.
 public final class TransactionSet {
+    /// The transaction of the strings.
     public let strings: StoreTransaction
+    /// The transaction of the hashes.
     public let hashes: StoreTransaction
+    /// The transaction of the lists.
     public let lists: StoreTransaction
+    /// The transaction of the sets.
     public let sets: StoreTransaction
+    /// The transaction of the sorted sets.
     public let zsets: StoreTransaction
 
     /// Makes transactions over five stores; each must be of the kind of its name.
@@ -164,9 +218,13 @@ public final class TransactionSet {
 
     /// The stores that have rows to commit.
     public var touched: StoreKinds {
-        var kinds: StoreKinds = []
-        for kind in StoreKind.allCases where !self[kind].isEmpty { kinds.insert(StoreKinds(kind)) }
-        return kinds
+        var bits: UInt8 = 0
+        if !strings.isEmpty { bits |= StoreKinds.strings.rawValue }
+        if !hashes.isEmpty { bits |= StoreKinds.hashes.rawValue }
+        if !lists.isEmpty { bits |= StoreKinds.lists.rawValue }
+        if !sets.isEmpty { bits |= StoreKinds.sets.rawValue }
+        if !zsets.isEmpty { bits |= StoreKinds.zsets.rawValue }
+        return StoreKinds(rawValue: bits)
     }
 
     /// Forgets all rows in all stores.

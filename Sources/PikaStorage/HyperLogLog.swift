@@ -1,0 +1,86 @@
+import Glibc
+
+/// Pika's HyperLogLog: 131,072 registers of one byte, without a header (spec: storage-format 7).
+public struct HyperLogLog {
+    /// Number of registers, and bytes of the value.
+    public static let registerCount = 1 << precision
+
+    private static let precision: UInt32 = 17
+    private static let seed: UInt32 = 313
+
+    private var registers: [UInt8]
+
+    /// Takes the registers from a value; what is missing counts as zero.
+    public init(registers value: Bytes) {
+        registers = [UInt8](repeating: 0, count: Self.registerCount)
+        registers.withUnsafeMutableBytes { buffer in
+            buffer.copyMemory(from: Bytes(rebasing: value.prefix(Self.registerCount)))
+        }
+    }
+
+    /// Adds an element.
+    public mutating func add(_ element: Bytes) {
+        let hash = murmur3(element, seed: Self.seed)
+        let index = Int(hash & (1 << Self.precision - 1))
+        let rest = hash >> Self.precision
+        // Undefined in Pika's source for rest = 0, where the processor counts 32.
+        let zeros = rest == 0 ? 32 : rest.trailingZeroBitCount
+        let rank = UInt8(min(32 - Int(Self.precision), zeros) + 1)
+        registers[index] = max(registers[index], rank)
+    }
+
+    /// Takes over the higher registers of another one.
+    public mutating func merge(_ value: Bytes) {
+        for (index, register) in value.prefix(Self.registerCount).enumerated() {
+            registers[index] = max(registers[index], register)
+        }
+    }
+
+    /// The estimated number of elements, rounded down as Pika does.
+    public var estimate: Int64 {
+        let count = Double(Self.registerCount)
+        let alpha = 0.7213 / (1 + 1.079 / count)
+        var sum = 0.0
+        var zeros = 0
+        for register in registers {
+            sum += scalbn(1, -Int32(register))
+            if register == 0 { zeros += 1 }
+        }
+        var estimate = alpha * count * count / sum
+        let range = 4_294_967_296.0
+        if estimate <= 2.5 * count {
+            if zeros != 0 { estimate = count * log(count / Double(zeros)) }
+        } else if estimate > range / 30 {
+            estimate = -range * log(1 - estimate / range)
+        }
+        return Int64(estimate)
+    }
+
+    /// Calls `body` with the registers.
+    public func withBytes<R>(_ body: (Bytes) -> R) -> R { registers.withUnsafeBytes(body) }
+}
+
+/// MurmurHash3, x86, 32 bits.
+func murmur3(_ bytes: Bytes, seed: UInt32) -> UInt32 {
+    func rotated(_ value: UInt32, _ bits: UInt32) -> UInt32 {
+        value << bits | value >> (32 - bits)
+    }
+    func mixed(_ word: UInt32) -> UInt32 {
+        rotated(word &* 0xcc9e_2d51, 15) &* 0x1b87_3593
+    }
+    var hash = seed
+    let blocks = bytes.count / 4
+    for block in 0..<blocks {
+        hash ^= mixed(bytes.number(UInt32.self, at: block * 4))
+        hash = rotated(hash, 13) &* 5 &+ 0xe654_6b64
+    }
+    var tail: UInt32 = 0
+    for index in stride(from: bytes.count - 1, through: blocks * 4, by: -1) {
+        tail = tail << 8 | UInt32(bytes[index])
+    }
+    if bytes.count % 4 != 0 { hash ^= mixed(tail) }
+    hash ^= UInt32(truncatingIfNeeded: bytes.count)
+    hash = (hash ^ hash >> 16) &* 0x85eb_ca6b
+    hash = (hash ^ hash >> 13) &* 0xc2b2_ae35
+    return hash ^ hash >> 16
+}

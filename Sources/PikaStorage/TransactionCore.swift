@@ -1,0 +1,140 @@
+import CPikaShim
+import Glibc
+
+/// The mutable parts of a transaction, behind one pointer so that the hot path pays no exclusivity
+/// checks and no reference counting.
+struct TransactionCore {
+    /// The `pk_store`.
+    var handle: OpaquePointer
+    var overlay = Overlay()
+    /// The `pk_batch`.
+    let batch: OpaquePointer
+    /// The `pk_snapshot` of `withSnapshot`.
+    var snapshot: OpaquePointer?
+    var pins = Pins()
+    var scratch = Scratch()
+
+    init(handle: OpaquePointer) {
+        self.handle = handle
+        batch = pk_batch_create()
+    }
+
+    mutating func deallocate() {
+        overlay.deallocate()
+        pk_batch_destroy(batch)
+        pins.deallocate()
+        scratch.deallocate()
+    }
+}
+
+/// The values held by reads that are in progress, one per level of nesting.
+struct Pins {
+    /// Reads inside of reads; a row's closure that reads a row is two.
+    static let depthLimit = 16
+
+    private let pins: UnsafeMutablePointer<OpaquePointer?>
+    private(set) var depth = 0
+    private var pinned: UInt32 = 0
+
+    init() {
+        pins = .allocate(capacity: Self.depthLimit)
+        pins.initialize(repeating: nil, count: Self.depthLimit)
+    }
+
+    mutating func deallocate() {
+        for level in 0..<Self.depthLimit {
+            if let pin = pins[level] { pk_pin_destroy(pin) }
+        }
+        pins.deallocate()
+    }
+
+    /// Enters a level; its pin is handed out when the value comes from the store.
+    mutating func enter() {
+        precondition(depth < Self.depthLimit, "reads nested more than \(Self.depthLimit) deep")
+        depth += 1
+    }
+
+    mutating func pin() -> OpaquePointer {
+        let level = depth - 1
+        pinned |= 1 << UInt32(level)
+        if let pin = pins[level] { return pin }
+        let pin: OpaquePointer = pk_pin_create()
+        pins[level] = pin
+        return pin
+    }
+
+    mutating func leave() {
+        depth -= 1
+        let bit = UInt32(1) << UInt32(depth)
+        guard pinned & bit != 0, let pin = pins[depth] else { return }
+        pinned &= ~bit
+        pk_pin_release(pin)
+    }
+}
+
+/// Buffers in which row keys are put together.
+///
+/// What lies in a buffer is good until the same buffer is used again: no operation relies on it
+/// across a call of a closure that it was given.
+struct Scratch {
+    /// The buffers, by use.
+    enum Slot: Int, CaseIterable {
+        case element
+        case score
+        case start
+        case value
+    }
+
+    private var buffers: UnsafeMutablePointer<UnsafeMutableRawBufferPointer>
+
+    init() {
+        buffers = .allocate(capacity: Slot.allCases.count)
+        for slot in Slot.allCases {
+            (buffers + slot.rawValue).initialize(
+                to: .allocate(byteCount: 512, alignment: 16))
+        }
+    }
+
+    mutating func deallocate() {
+        for slot in Slot.allCases { buffers[slot.rawValue].deallocate() }
+        buffers.deallocate()
+    }
+
+    /// The buffer with at least `capacity` bytes; the first `keeping` ones stay as they are.
+    mutating func buffer(
+        _ slot: Slot, capacity: Int, keeping: Int = 0
+    ) -> UnsafeMutableRawPointer {
+        let buffer = buffers[slot.rawValue]
+        if let start = buffer.baseAddress, buffer.count >= capacity { return start }
+        let larger = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: max(capacity, buffer.count * 2), alignment: 16)
+        larger.copyMemory(from: Bytes(rebasing: buffer[..<keeping]))
+        buffer.deallocate()
+        buffers[slot.rawValue] = larger
+        // The buffer was allocated with more than zero bytes.
+        return larger.baseAddress.unsafelyUnwrapped
+    }
+}
+
+extension UnsafeMutableRawPointer {
+    /// Copies bytes to an offset.
+    @inline(__always)
+    func put(_ bytes: Bytes, at offset: Int) {
+        guard let start = bytes.baseAddress else { return }
+        (self + offset).copyMemory(from: start, byteCount: bytes.count)
+    }
+
+    /// Stores a little-endian number at an offset.
+    @inline(__always)
+    func put<T: FixedWidthInteger>(_ value: T, at offset: Int) {
+        storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self)
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    /// A little-endian number at an offset that has been checked.
+    @inline(__always)
+    func number<T: FixedWidthInteger>(_ type: T.Type, at offset: Int) -> T {
+        T(littleEndian: loadUnaligned(fromByteOffset: offset, as: T.self))
+    }
+}
