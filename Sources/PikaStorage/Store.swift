@@ -257,12 +257,13 @@ public final class Store: Sendable {
         try checked(path: path) { pk_store_verify_checksums(handle, $0) }
     }
 
-    /// Closes the store, whatever it throws.
+    /// Closes the store, whatever happens.
     ///
     /// - Parameter flush: whether rows that are only in memtables shall be written first (the flush
     ///   hook is called).
-    /// - Throws: what the flush or the closing said.
-    public func close(flush: Bool = true) throws(StorageError) {
+    /// - Returns: what the flush or the closing failed with. Rows may then be missing from the files.
+    @discardableResult
+    public func close(flush: Bool = true) -> StorageError? {
         var failure: StorageError?
         if flush, !isReadOnly {
             do {
@@ -271,8 +272,11 @@ public final class Store: Sendable {
                 failure = error
             }
         }
-        try checked(path: path) { pk_store_close(handle, $0) }
-        if let failure { throw failure }
+        var error = pk_error()
+        if pk_store_close(handle, &error) != 0 {
+            failure = failure ?? takeError(&error, path: path)
+        }
+        return failure
     }
 
     /// Deletes the files of a closed store.

@@ -81,11 +81,13 @@ final class TestDatabase {
     }
 
     func close() throws {
-        for store in stores { try store.close() }
+        for store in stores {
+            if let failure = store.close() { throw failure }
+        }
         stores = []
     }
 
-    deinit { for store in stores { try? store.close() } }
+    deinit { for store in stores { store.close() } }
 }
 
 /// Calls `body` with the bytes of an array.
