@@ -21,6 +21,11 @@ public final class ReceiveLimiter: Sendable {
         self.bucket.withLock { $0.bytesPerSecond }
     }
 
+    /// The most to ask for at once, so that bursts stay within their bound.
+    public var grantBytes: UInt64 {
+        self.bucket.withLock { $0.grantBytes }
+    }
+
     /// Changes the rate at once.
     public func setRate(bytesPerSecond: UInt64, now: UInt64) {
         self.bucket.withLock { $0.setRate(bytesPerSecond: bytesPerSecond, now: now) }

@@ -176,6 +176,22 @@ struct ReceivedFile: Equatable, Sendable {
         return twice
     }
 
+    /// Takes over what an earlier run left; returns how many bytes that is.
+    mutating func take(prefix: UInt64, islands: [Range<UInt64>]) -> UInt64 {
+        self.prefix = prefix
+        self.next = prefix
+        var bytes = prefix
+        // Without a size the ranges come one after the other: there are no islands then.
+        guard self.sizeBytes != nil else { return bytes }
+        self.islands = islands
+        for island in islands {
+            self.giveBack(self.next..<island.lowerBound)
+            self.next = island.upperBound
+            bytes += island.upperBound - island.lowerBound
+        }
+        return bytes
+    }
+
     /// Begins the file anew.
     mutating func restart() {
         self.prefix = 0

@@ -112,14 +112,14 @@ extension SnapshotReceiver {
             remainder.files.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         for index in self.files.indices {
             guard let left = byName[self.files[index].name] else { continue }
+            let end = left.islands.last?.upperBound ?? left.prefixBytes
             if let size = self.files[index].sizeBytes {
-                guard left.prefixBytes <= size else { continue }
+                guard end <= size else { continue }
             } else {
                 self.files[index].sizeBytes = left.sizeBytes
             }
-            self.files[index].prefix = left.prefixBytes
-            self.files[index].next = left.prefixBytes
-            self.bytesResumed &+= left.prefixBytes
+            self.bytesResumed &+= self.files[index].take(
+                prefix: left.prefixBytes, islands: left.islands)
         }
     }
 

@@ -70,12 +70,18 @@ public struct SnapshotReceiver: Equatable, Sendable {
             public var sizeBytes: UInt64?
             /// Bytes from the start that are here and intact.
             public var prefixBytes: UInt64
+            /// Ranges behind them that are here and intact too, in order.
+            public var islands: [Range<UInt64>]
 
             /// Creates a description.
-            public init(name: String, sizeBytes: UInt64?, prefixBytes: UInt64) {
+            public init(
+                name: String, sizeBytes: UInt64?, prefixBytes: UInt64,
+                islands: [Range<UInt64>] = []
+            ) {
                 self.name = name
                 self.sizeBytes = sizeBytes
                 self.prefixBytes = prefixBytes
+                self.islands = islands
             }
         }
 
