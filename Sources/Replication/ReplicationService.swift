@@ -68,6 +68,13 @@ public final class ReplicationService: Sendable {
         self.masterSide.shutdown()
     }
 
+    /// The master that is remembered from before this process: for a start without `slaveof`.
+    ///
+    /// *Blocking*: reads files. nil after SLAVEOF NO ONE, and where no master was ever followed.
+    public func rememberedMaster() throws(ReplicaLinkError) -> (host: String, port: Int)? {
+        try self.link.rememberedMaster()
+    }
+
     /// Follows a master (`SLAVEOF host port [FORCE]`).
     ///
     /// The same master as now: nothing changes, unless forced.

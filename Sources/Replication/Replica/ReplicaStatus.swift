@@ -43,7 +43,7 @@ public struct ReplicaStatus: Hashable, Sendable {
     /// Creates the status of a process without a master.
     public init() {}
 
-    /// Whether every database of this replica holds a whole copy: may it become a master?
+    /// Whether every database of this replica holds a whole copy, so that it may become a master.
     public var isEligibleForMaster: Bool {
         self.databases.allSatisfy { !$0.hasUnfinishedCopy }
     }
