@@ -156,3 +156,11 @@ func listing(_ path: String) throws -> [String] {
         return "\(name) \(attributes[.size] ?? 0)"
     }
 }
+
+/// The seed of random tests: PIKA_TEST_SEED, or a new one.
+let testSeed: UInt64 = {
+    guard let text = ProcessInfo.processInfo.environment["PIKA_TEST_SEED"] else {
+        return UInt64.random(in: 0...999_999)
+    }
+    return UInt64(text) ?? text.utf8.reduce(0) { $0 &* 31 &+ UInt64($1) }
+}()
