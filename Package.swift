@@ -108,7 +108,9 @@ let package = Package(
             "KeyspaceTests",
             ["Keyspace", "PikaStorage", "Binlog", "FileIO", "SyncProtocol", "TestKit"]),
         suite(
-            "CommandsTests", ["Commands", "Keyspace", "PikaStorage", "RESP", "TestKit", nioCore]),
+            "CommandsTests",
+            ["Commands", "Keyspace", "PikaStorage", "Binlog", "FileIO", "SyncProtocol", "RESP", "TestKit"],
+            resources: [.copy("Fixtures")]),
         suite(
             "ReplicationTests",
             [
