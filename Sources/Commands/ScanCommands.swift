@@ -74,7 +74,16 @@ private struct ScanOptions {
     /// The bytes that each match begins with.
     var prefix: Bytes {
         guard let pattern = self.pattern else { return .none }
-        return GlobPattern(pattern).literalPrefix
+        return Self.literalPrefix(of: pattern)
+    }
+
+    /// What comes before the first special character: names are looked for from there on.
+    static func literalPrefix(of pattern: Bytes) -> Bytes {
+        let special = pattern.firstIndex { byte in
+            byte == UInt8(ascii: "*") || byte == UInt8(ascii: "?") || byte == UInt8(ascii: "[")
+                || byte == UInt8(ascii: "\\")
+        }
+        return Bytes(rebasing: pattern[..<(special ?? pattern.endIndex)])
     }
 
     func matches(_ name: Bytes) -> Bool {
@@ -94,12 +103,13 @@ extension ScanCommands {
             guard kind != nil else { throw CommandError.syntax }
         }
         let pattern = GlobPattern(x[1])
+        let prefix = ScanOptions.literalPrefix(of: x[1])
         let limit = x.environment.maxReplyBytes.load(ordering: .relaxed)
         let start = x.reply.count
         var found = 0
         for each in order where kind == nil || kind == each {
             try x.group.transactions[each].forEachKey(
-                from: .none, prefix: pattern.literalPrefix, now: x.now
+                from: .none, prefix: prefix, now: x.now
             ) { name, _ in
                 guard pattern.matches(name) else { return true }
                 x.reply.bulk(name)
