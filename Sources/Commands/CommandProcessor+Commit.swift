@@ -47,7 +47,6 @@ extension CommandProcessor {
         let x = self.execution
         var outcome = x.pointee.group.commit()
         if case .prepareAgain = outcome {
-            x.pointee.now = x.pointee.group.now
             outcome = self.repeatBatch(client, input, end)
         }
         defer { self.batch = Batch(input: end, output: x.pointee.reply.count) }
@@ -66,7 +65,6 @@ extension CommandProcessor {
         case .failed(let error):
             self.failBatch(errorText(of: error), replies: self.batch.replies)
         }
-        x.pointee.now = x.pointee.group.now
         return nil
     }
 
@@ -138,6 +136,5 @@ extension CommandProcessor {
         x.pointee.group.discard()
         x.pointee.reply.truncate(to: self.batch.output)
         for _ in 0..<replies { x.pointee.reply.error(text) }
-        x.pointee.now = x.pointee.group.now
     }
 }

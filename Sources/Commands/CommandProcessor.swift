@@ -157,7 +157,8 @@ extension CommandProcessor {
         x.pointee.client = client
         x.pointee.reply.version = client.version
         self.selectGroup(client.database)
-        client.record.lastRequestSeconds.store(x.pointee.now, ordering: .relaxed)
+        let now = x.pointee.group.now
+        client.record.lastRequestSeconds.store(now, ordering: .relaxed)
         self.batch = Batch(input: 0, output: x.pointee.reply.count)
     }
 
@@ -175,7 +176,6 @@ extension CommandProcessor {
             self.groups[database] = group
         }
         self.execution.pointee.group = group
-        self.execution.pointee.now = group.now
     }
 
     /// Executes requests until the input ends or something stops the burst.
@@ -292,6 +292,8 @@ extension CommandProcessor {
     private func call(_ row: UnsafePointer<HotRow>, _ client: ClientState) -> Step {
         let x = self.execution
         let replyStart = x.pointee.reply.count
+        // Sampled by the group at its first use after a commit, so not before this point.
+        x.pointee.now = x.pointee.group.now
         do {
             if row.pointee.flags.contains(.suspend) {
                 try self.outsideOfGate { try row.pointee.handler(&x.pointee) }
@@ -316,10 +318,7 @@ extension CommandProcessor {
     private func outsideOfGate(_ body: () throws -> Void) rethrows {
         self.execution.pointee.group.discard()
         self.entrance.leave()
-        defer {
-            self.entrance.enterBlocking()
-            self.execution.pointee.now = self.execution.pointee.group.now
-        }
+        defer { self.entrance.enterBlocking() }
         try body()
     }
 

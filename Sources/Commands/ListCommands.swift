@@ -78,6 +78,8 @@ extension ListCommands {
         let length = try x.lists.count(x.key, now: x.now)
         guard length > 0 else {
             x.reply.nullArray()
+            // Without effect, and logged all the same: so does real Pika.
+            try x.performAsSent(effect)
             return
         }
         let taken = min(wanted, length)

@@ -226,6 +226,8 @@ extension SortedSetCommands {
         try x.limit(taken)
         guard taken > 0 else {
             x.reply.array(0)
+            // Without effect, and logged all the same: so does real Pika.
+            try x.performAsSent(effect)
             return
         }
         let isNested = x.reply.version == .resp3 && x.count == 3

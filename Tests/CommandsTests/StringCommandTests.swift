@@ -200,7 +200,7 @@ struct StringCommandTests {
             > INCRBYFLOAT f -5
             "5.6"
             > INCRBYFLOAT f 2.0e2
-            "205.6"
+            "205.60000000000000001"
             > INCRBYFLOAT n 1
             -ERR value is not a valid float
             > INCRBYFLOAT f abc
