@@ -85,8 +85,9 @@ public struct Sets {
 
     /// SPOP as real masters of 3.5.0 log it: takes `count` members by a hash of `seed` and member.
     ///
-    /// So replays and sub-replicas choose alike. As in Pika, a count larger than the set really
-    /// deletes the meta row.
+    /// So replays and sub-replicas choose alike. Pika deletes the meta row when the count is larger
+    /// than the set; then an old version could be born again, with members of long ago. Here the
+    /// row stays, with a count of 0.
     ///
     /// - Returns: how many were taken.
     public func popByHash(
@@ -99,7 +100,6 @@ public struct Sets {
                 (XXH64(member.baseAddress, member.count, seed), [UInt8](member)))
             return true
         }
-        let isWhole = count > chosen.count
         chosen.sort {
             $0.order != $1.order
                 ? $0.order < $1.order : $0.member.lexicographicallyPrecedes($1.member)
@@ -109,12 +109,8 @@ public struct Sets {
         for (_, member) in taken {
             member.withUnsafeBytes { transaction.delete(.data, keys.key($0)) }
         }
-        if isWhole {
-            transaction.delete(.meta, key)
-        } else {
-            meta.count = Int32(chosen.count - taken.count)
-            transaction.putMeta(key, meta)
-        }
+        meta.count = Int32(clamping: chosen.count - taken.count)
+        transaction.putMeta(key, meta)
         return taken.count
     }
 }
