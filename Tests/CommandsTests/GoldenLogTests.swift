@@ -209,7 +209,8 @@ struct CanonicalFormTests {
     static let load = [
         "SET a 1", "SET a 2 NX", "SETEX b 100 x", "INCR a", "INCRBYFLOAT a 0.5", "APPEND b yz",
         "MSET c 1 d 2", "DEL c", "SETRANGE d 4 zz", "GETSET d new", "EXPIRE a 50", "PERSIST a",
-        "HSET h f v", "HSET h f w g x", "HMSET h i 1 j 2", "HDEL h f", "HINCRBY h i 5", "HSETNX h k v",
+        "HSET h f v", "HSET h f w g x", "HMSET h i 1 j 2", "HDEL h f", "HINCRBY h i 5",
+        "HSETNX h k v",
         "EXPIRE h 1000", "RPUSH l a b c d e", "LPUSH l z", "LINSERT l BEFORE b x", "LREM l 1 c",
         "LTRIM l 0 3", "LSET l 0 first", "LPOP l", "RPOP l", "RPOPLPUSH l m", "LPUSHX none x",
         "SADD s a b c", "SREM s a", "SADD t c d", "SUNIONSTORE u s t", "SMOVE s t b", "SPOP u 2",

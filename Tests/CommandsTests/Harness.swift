@@ -6,8 +6,8 @@ import Glibc
 import Keyspace
 import PikaStorage
 import RESP
-import Synchronization
 import SyncProtocol
+import Synchronization
 
 /// A server without a server: a keyspace in a temporary directory, and one command processor.
 final class Harness {
@@ -23,13 +23,15 @@ final class Harness {
     static let fixtureSeconds: Int64 = 1_795_399_803
 
     init(
-        databases: Int = 2, now: Int64 = Harness.fixtureSeconds, limits: RequestLimits = .init()
+        databases: Int = 2, now: Int64 = Harness.fixtureSeconds, limits: RequestLimits = .init(),
+        fileSystem: any FileSystem = RealFileSystem()
     ) throws {
         self.directory = try Self.makeDirectory()
         self.clock = TestClock(now)
         var configuration = KeyspaceConfiguration(
             databasePath: self.directory + "/db", logPath: self.directory + "/log",
-            fileSystem: RealFileSystem(), environment: StoreEnvironment(
+            fileSystem: fileSystem,
+            environment: StoreEnvironment(
                 blockCacheBytes: 8 << 20, writeBufferBytes: 32 << 20))
         configuration.databaseCount = databases
         configuration.syncPolicy = .never
@@ -162,7 +164,13 @@ final class TestClock: Sendable {
 
     init(_ now: Int64) { self.seconds = Atomic(now) }
 
-    var now: Int64 { self.seconds.load(ordering: .relaxed) }
+    /// Seconds that pass between two readings.
+    let jumpsPerRead = Atomic<Int64>(0)
+
+    var now: Int64 {
+        let jump = self.jumpsPerRead.load(ordering: .relaxed)
+        return self.seconds.add(jump, ordering: .relaxed).newValue
+    }
 
     func advance(_ by: Int64) { self.seconds.add(by, ordering: .relaxed) }
 }
@@ -198,7 +206,9 @@ final class StubServices: ServerServices {
     }
     func clients() -> [ClientRecord] { self.state.withLock { $0.clients } }
     func kill(clientIDs: [UInt64]) { self.state.withLock { $0.killed += clientIDs } }
-    func info(sections: [String]) -> AdminReply { .text("# \(sections.joined(separator: ","))\r\n") }
+    func info(sections: [String]) -> AdminReply {
+        .text("# \(sections.joined(separator: ","))\r\n")
+    }
     func configGet(patterns: [String]) -> [(name: String, value: String)] {
         self.state.withLock { state in
             state.settings.keys.sorted().filter { patterns.contains($0) || patterns.contains("*") }
@@ -206,7 +216,8 @@ final class StubServices: ServerServices {
         }
     }
     func configSet(_ pairs: [(name: String, value: String)]) -> AdminReply {
-        self.state.withLock { state in for pair in pairs { state.settings[pair.name] = pair.value } }
+        self.state.withLock { state in for pair in pairs { state.settings[pair.name] = pair.value }
+        }
         return .ok
     }
     func configRewrite() -> AdminReply { self.note("rewrite") }

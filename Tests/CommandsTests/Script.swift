@@ -1,13 +1,14 @@
 import Testing
 
-/// Runs a script of requests and expected replies:
+/// Runs a script of requests and expected replies.
 /// ```
 /// > SET k v
 /// +OK
 /// ```
 /// Each `>` line is one inline request in a read burst of its own; the line behind it is the reply
 /// in the text form of `Reply`.
-func check(_ harness: Harness, _ script: String, sourceLocation: SourceLocation = #_sourceLocation) {
+func check(_ harness: Harness, _ script: String, sourceLocation: SourceLocation = #_sourceLocation)
+{
     var request: String?
     for line in script.split(separator: "\n", omittingEmptySubsequences: true) {
         let text = line.trimmingPrefix { $0 == " " }
