@@ -47,7 +47,7 @@ extension BinlogLog {
         else { throw .position(position, .purged) }
         var scan = LogScan(from: try nearestMark(entry, atOrBefore: position.offset))
         let limit = min(position.offset, entry.endOffset ?? end.position.offset)
-        let stop = try scan.read(file, limit: limit, claims: [])
+        let stop = try scan.read(file, limit: limit, sidecar: nil)
         if case .damage(let error) = stop { throw error }
         guard scan.mark.position == position else { throw .position(position, .notABoundary) }
         return scan.mark

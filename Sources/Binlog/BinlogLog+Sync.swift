@@ -11,6 +11,7 @@ extension BinlogLog {
     ///
     /// - Parameter published: End of what all stores hold; at most the written end, never inside
     ///   a group.
+    @discardableResult
     public func sync(published: BinlogMark) throws(BinlogError) -> BinlogSyncOutcome {
         try syncLock.withLock { _ throws(BinlogError) in
             if let failure { throw .closedByFailure(failure) }
@@ -141,18 +142,18 @@ extension BinlogLog {
         }
     }
 
-    /// Checksums of the blocks that are full and have none yet.
+    /// Checksums of the blocks that are full and have none yet, and of the begun one.
     private func finishedBlocks(
         _ file: LogFile, upTo end: UInt64
     ) throws(BinlogError) -> SidecarFile.Additions {
         var additions = SidecarFile.Additions()
         additions.firstBlock = file.sidecar.nextBlock
         let finished = Int(end / UInt64(Record.blockSize))
-        guard finished > additions.firstBlock else { return additions }
+        let begunBytes = Int(end % UInt64(Record.blockSize))
         let buffer = UnsafeMutableRawBufferPointer.allocate(
             byteCount: Record.blockSize, alignment: 16)
         defer { buffer.deallocate() }
-        for block in additions.firstBlock..<finished {
+        for block in additions.firstBlock..<max(finished, additions.firstBlock) {
             let start = UInt64(block) * UInt64(Record.blockSize)
             let count = try io { () throws(FileError) in
                 try file.data.read(into: buffer, at: start)
@@ -160,6 +161,14 @@ extension BinlogLog {
             // Short: the log was cut meanwhile, which the generation tells.
             guard count == Record.blockSize else { break }
             additions.blockSums.append(BlockSums.digest(UnsafeRawBufferPointer(buffer)))
+        }
+        guard begunBytes > 0, end > file.startOffset else { return additions }
+        let begun = UnsafeMutableRawBufferPointer(rebasing: buffer[..<begunBytes])
+        let count = try io { () throws(FileError) in
+            try file.data.read(into: begun, at: end - UInt64(begunBytes))
+        }
+        if count == begunBytes {
+            additions.begunBlock = (end, BlockSums.digest(UnsafeRawBufferPointer(begun)))
         }
         return additions
     }

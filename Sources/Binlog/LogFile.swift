@@ -38,6 +38,11 @@ struct LogDirectory: Sendable {
     func sidecar(_ number: UInt32) -> String { Path.join(path, LogNames.sidecar(number)) }
     var manifest: String { Path.join(path, LogNames.manifest) }
 
+    /// Makes the directory's own name durable; the directory above it must exist durably.
+    func syncParent() throws(FileError) {
+        try fileSystem.syncDirectory(Path.directory(of: path))
+    }
+
     /// Removes a file of the log and its sidecar.
     func remove(_ number: UInt32) throws(FileError) {
         try fileSystem.unlinkIfPresent(sidecar(number))

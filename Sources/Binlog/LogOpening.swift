@@ -90,6 +90,7 @@ struct LogOpening {
         }
         let manifestFile = try io { () throws(FileError) in try ManifestFile(directory) }
         let file = try BinlogLog.makeEmpty(directory, at: .zero, manifestFile)
+        try io { () throws(FileError) in try directory.syncParent() }
         return RecoveredLog(
             directory: directory, manifest: manifestFile, report: report,
             entries: [LogState.Entry(number: 0, startOffset: 0, endOffset: nil)], current: file,
@@ -215,7 +216,8 @@ struct LogOpening {
                 limit = min(limit, manifest.offset)
             }
             let claims = candidate.sidecar?.ends ?? []
-            let stop = try scan.read(try open(candidate), limit: limit, claims: claims)
+            let file = try open(candidate)
+            let stop = try scan.read(file, limit: limit, sidecar: candidate.sidecar)
             if let broken = scan.broken { throw broken }
             if case .damage(let error) = stop { throw error }
             if let claim = claims.last, claim.offset > scan.mark.position.offset {
@@ -224,6 +226,7 @@ struct LogOpening {
                         fileNumber: candidate.number, offset: claim.offset),
                     actual: scan.mark.position, source: .sidecar)
             }
+            if let sidecar = candidate.sidecar { try scan.checkBegunBlock(file, sidecar) }
             if !isLast, stop != .end {
                 throw .damaged(
                     path: candidate.path, offset: scan.mark.position.offset,
@@ -273,11 +276,12 @@ struct LogOpening {
                 guard scan.verified == scan.mark else { break }
             }
             let isLast = index == run.count - 1
+            let file = try open(candidate)
             let stop = try scan.read(
-                try open(candidate),
+                file,
                 limit: isLast
                     ? candidate.sizeBytes : min(candidate.finishedEnd, candidate.sizeBytes),
-                claims: sidecar.ends)
+                sidecar: sidecar)
             if let broken = scan.broken { throw broken }
             if let claim = sidecar.ends.last, claim.offset > scan.mark.position.offset {
                 if case .damage(let error) = stop { throw error }
@@ -286,6 +290,7 @@ struct LogOpening {
                         fileNumber: candidate.number, offset: claim.offset),
                     actual: scan.mark.position, source: .sidecar)
             }
+            try scan.checkBegunBlock(file, sidecar)
             guard stop == .end else { break }
         }
         report.foundEnd = scan.mark.position
@@ -418,6 +423,7 @@ extension BinlogLog {
             return try ManifestFile(place)
         }
         let file = try makeEmpty(place, at: mark, manifest)
+        try io { () throws(FileError) in try place.syncParent() }
         let entry = LogState.Entry(
             number: mark.position.fileNumber, startOffset: mark.position.offset, endOffset: nil)
         var report = BinlogOpenReport()

@@ -43,10 +43,15 @@ struct LogScan {
 
     /// Reads a file's items up to `limit` from the scan's place in it.
     mutating func read(
-        _ file: any File, limit: UInt64, claims: [Sidecar.Entry]
+        _ file: any File, limit: UInt64, sidecar: SidecarContents?
     ) throws(BinlogError) -> Stop {
         let reader = ItemReader(file: file, offset: mark.position.offset)
+        reader.blockSums = sidecar?.blocks
+        let claims = sidecar?.ends ?? []
         var pending = claims.filter { $0.offset > mark.position.offset }[...]
+        var begun = (sidecar?.begunBlocks ?? []).filter { begun in
+            !claims.contains { $0.offset == begun.offset }
+        }[...]
         while true {
             let before = mark
             let outcome: ItemReader.Outcome
@@ -67,6 +72,7 @@ struct LogScan {
                             path: file.path, offset: before.position.offset, .item(error)))
                 }
                 check(&pending)
+                try checkBegun(&begun, file)
             case .end:
                 return .end
             case .torn:
@@ -78,6 +84,49 @@ struct LogScan {
                         .damaged(path: file.path, offset: before.position.offset, .zeros))
                 }
                 return .tail
+            }
+        }
+    }
+
+    /// Compares the bytes of the block that a file's last synced end is in.
+    func checkBegunBlock(
+        _ file: any File, _ sidecar: SidecarContents
+    ) throws(BinlogError) {
+        let end = mark.position.offset
+        guard let entry = sidecar.begunBlocks.last(where: { $0.offset <= end }) else { return }
+        let actual = try Self.digestOfBegunBlock(file, end: entry.offset)
+        guard actual == entry.digest else {
+            let block = entry.offset / UInt64(Record.blockSize)
+            throw .damaged(
+                path: file.path, offset: block * UInt64(Record.blockSize),
+                .blockChecksum(block: UInt32(block), expected: entry.digest, actual: actual))
+        }
+    }
+
+    private static func digestOfBegunBlock(
+        _ file: any File, end: UInt64
+    ) throws(BinlogError) -> UInt64 {
+        let count = Int(end % UInt64(Record.blockSize))
+        let buffer = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: Record.blockSize, alignment: 16)
+        defer { buffer.deallocate() }
+        let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+        let got = try io { () throws(FileError) in
+            try file.read(into: bytes, at: end - UInt64(count))
+        }
+        return BlockSums.digest(UnsafeRawBufferPointer(rebasing: bytes[..<got]))
+    }
+
+    /// A begun block whose end has no readable entry proves that end as well: both were written
+    /// after the data were durable. So one spoilt record costs nothing.
+    private mutating func checkBegun(
+        _ entries: inout ArraySlice<Sidecar.Entry>, _ file: any File
+    ) throws(BinlogError) {
+        while let entry = entries.first, entry.offset <= mark.position.offset {
+            entries.removeFirst()
+            guard entry.offset == mark.position.offset, broken == nil else { continue }
+            if try Self.digestOfBegunBlock(file, end: entry.offset) == entry.digest {
+                noteVerified()
             }
         }
     }

@@ -7,17 +7,18 @@ import SyncProtocol
 /// ```text
 /// 0     header   magic "PIKASUM1" | version u32 | N u32 | start offset u64 | XXH64 of the 24 before
 /// 32    record   kind 1: start of the file's items and the running digest there
-/// 64    126 slots for records of kind 2 and 3, overwritten in turn by each sync
-/// 4096  records appended: kinds 4, 5 and 6
+/// 64    126 slots for records of kind 2, 3 and 7, overwritten in turn by each sync
+/// 4096  records appended: kinds 4 to 7
 /// ```
 /// A record:
 /// ```text
 /// 0   u8   kind: 1 start, 2 published end, 3 written end, 4 milestone, 5 end of a finished file,
-///          6 block
+///          6 block, 7 begun block
 /// 1   3 zero bytes
 /// 4   u32  block number (kind 6), else 0
 /// 8   u64  offset of the end (kind 6: end of the block)
-/// 16  u64  running digest there (kind 6: XXH64 of the block's 65,536 bytes)
+/// 16  u64  running digest there (kind 6: XXH64 of the block's 65,536 bytes; kind 7: XXH64 of the
+///          bytes from the start of the block that holds the end to the end)
 /// 24  u64  XXH64 of the 24 bytes before, seed N
 /// ```
 /// All little-endian. Slots are written in place, so that a sync of the sidecar costs no change of
@@ -38,6 +39,7 @@ enum Sidecar {
         case milestone = 4
         case fileEnd = 5
         case block = 6
+        case begunBlock = 7
     }
 
     struct Entry: Equatable {
@@ -96,6 +98,9 @@ struct SidecarContents: Equatable {
 
     var blocks = BlockSums()
 
+    /// Checksums of blocks that were begun, ascending by offset.
+    var begunBlocks: [Sidecar.Entry] = []
+
     /// Records whose own checksum is wrong.
     var skippedRecords = 0
 
@@ -149,11 +154,13 @@ struct SidecarContents: Equatable {
         var at = 2 * Sidecar.recordSize
         while at + Sidecar.recordSize <= bytes.count {
             let isSlot = at < Sidecar.headSize
-            if let entry = Self.record(bytes, at, number), isSlot == entry.kind.isSlot {
-                if entry.kind == .block {
-                    blocks.set(entry.block, entry.digest)
-                } else {
-                    ends.append(entry)
+            if let entry = Self.record(bytes, at, number),
+                isSlot == entry.kind.isSlot || entry.kind == .begunBlock
+            {
+                switch entry.kind {
+                case .block: blocks.set(entry.block, entry.digest)
+                case .begunBlock: begunBlocks.append(entry)
+                case .start, .published, .written, .milestone, .fileEnd: ends.append(entry)
                 }
                 let slot = (at - 2 * Sidecar.recordSize) / Sidecar.recordSize
                 if isSlot, newest.map({ $0.offset <= entry.offset }) ?? true {
@@ -165,6 +172,7 @@ struct SidecarContents: Equatable {
             at += Sidecar.recordSize
         }
         if at < bytes.count { skippedRecords += 1 }
+        begunBlocks.sort { $0.offset < $1.offset }
         ends.sort { ($0.offset, $0.kind.rawValue) < ($1.offset, $1.kind.rawValue) }
         nextSlot = newest.map { ($0.slot + 1) % Sidecar.slotCount } ?? 0
         appendOffset = UInt64(max(at, Sidecar.headSize))
@@ -194,11 +202,15 @@ struct SidecarContents: Equatable {
         let blockSize = UInt64(Record.blockSize)
         let kept = ends.filter { $0.offset <= offset && $0.kind != .fileEnd }
         let keptBlocks = blocks.known().filter { (UInt64($0.block) + 1) * blockSize <= offset }
-        guard kept.count < ends.count || keptBlocks.count < blocks.known().count else {
-            return nil
-        }
+        let keptBegun = begunBlocks.filter { $0.offset <= offset }
+        guard
+            kept.count < ends.count || keptBlocks.count < blocks.known().count
+                || keptBegun.count < begunBlocks.count
+        else { return nil }
         var bytes = Sidecar.head(number: number, startOffset: startOffset, digest: startDigest)
-        let slots = kept.filter { $0.kind.isSlot }.suffix(Sidecar.slotCount)
+        let slots =
+            kept.filter { $0.kind.isSlot }.suffix(Sidecar.slotCount / 2)
+            + keptBegun.suffix(Sidecar.slotCount / 2)
         for (index, entry) in slots.enumerated() {
             let at = (index + 2) * Sidecar.recordSize
             bytes.replaceSubrange(

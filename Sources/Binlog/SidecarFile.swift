@@ -73,9 +73,11 @@ final class SidecarFile: Sendable {
         var published: (offset: UInt64, digest: UInt64)?
         var written: (offset: UInt64, digest: UInt64)?
         var fileEnd: (offset: UInt64, digest: UInt64)?
+        var begunBlock: (offset: UInt64, digest: UInt64)?
 
         var isEmpty: Bool {
             blockSums.isEmpty && published == nil && written == nil && fileEnd == nil
+                && begunBlock == nil
         }
     }
 
@@ -99,20 +101,21 @@ final class SidecarFile: Sendable {
                 appended += encode(.milestone, published)
                 state.lastMilestone = published.offset
             }
-            if let end = additions.fileEnd, !state.isFinished {
-                appended += encode(.fileEnd, end)
+            var slots: [UInt8] = []
+            if let published = additions.published { slots += encode(.published, published) }
+            if let written = additions.written { slots += encode(.written, written) }
+            let begun = additions.begunBlock.map { encode(.begunBlock, $0) } ?? []
+            if let end = additions.fileEnd {
+                if !state.isFinished { appended += encode(.fileEnd, end) + begun }
                 state.isFinished = true
+            } else {
+                slots += begun
             }
             if !appended.isEmpty {
                 try state.file.write(appended, at: state.appendOffset)
                 state.appendOffset += UInt64(appended.count)
             }
-            if let published = additions.published {
-                try writeSlot(encode(.published, published), &state)
-            }
-            if let written = additions.written {
-                try writeSlot(encode(.written, written), &state)
-            }
+            try writeSlots(slots, &state)
         }
     }
 
@@ -123,10 +126,13 @@ final class SidecarFile: Sendable {
             Sidecar.Entry(kind: kind, offset: end.offset, digest: end.digest), number: number)
     }
 
-    private func writeSlot(_ bytes: [UInt8], _ state: inout State) throws(FileError) {
-        let at = UInt64((state.nextSlot + 2) * Sidecar.recordSize)
-        try state.file.write(bytes, at: at)
-        state.nextSlot = (state.nextSlot + 1) % Sidecar.slotCount
+    /// Overwrites the oldest slots, in one call.
+    private func writeSlots(_ bytes: [UInt8], _ state: inout State) throws(FileError) {
+        let count = bytes.count / Sidecar.recordSize
+        guard count > 0 else { return }
+        if state.nextSlot + count > Sidecar.slotCount { state.nextSlot = 0 }
+        try state.file.write(bytes, at: UInt64((state.nextSlot + 2) * Sidecar.recordSize))
+        state.nextSlot = (state.nextSlot + count) % Sidecar.slotCount
     }
 
     /// Makes what was written durable.

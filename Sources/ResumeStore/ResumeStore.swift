@@ -21,7 +21,37 @@ public enum ResumeContentError: Error, Sendable, Equatable {
     case inconsistent(String)
 }
 
+extension ResumeError: CustomStringConvertible {
+    /// Text for an operator.
+    public var description: String {
+        switch self {
+        case .file(let error): error.description
+        case .sealed(let path, let error): "resume point \(path): \(error)"
+        case .content(let path, let error): "resume point \(path): \(error)"
+        }
+    }
+}
+
+extension ResumeContentError: CustomStringConvertible {
+    /// Text for an operator.
+    public var description: String {
+        switch self {
+        case .truncated(let field, let expected, let actual):
+            "\(field) needs \(expected) bytes, \(actual) are left"
+        case .trailingBytes(let count): "\(count) bytes too many"
+        case .badValue(let field, let actual): "\(field) is \(actual)"
+        case .badText(let field): "\(field) is not a valid text"
+        case .tooMany(let field, let count, let limit):
+            "\(field): \(count), the limit is \(limit)"
+        case .inconsistent(let text): text
+        }
+    }
+}
+
 /// The resume point of one database in the file `resume`.
+///
+/// ``save(_:)`` replaces the file atomically: whenever the machine stops, the old or the new point
+/// is there. What a point promises (verified bytes) MUST be durable before it is saved.
 public struct ResumeStore: Sendable {
     /// The file's name.
     public static let fileName = "resume"
@@ -29,23 +59,69 @@ public struct ResumeStore: Sendable {
     /// The file.
     public let path: String
 
-    /// Works on `directory/resume`.
+    private let fileSystem: any FileSystem
+    private let frame = SealedFile(
+        kind: "PKRESUME", version: ResumeCodec.version, limitBytes: ResumeLimits.maxPayloadBytes)
+
+    /// Works on `directory/resume`; the directory must exist.
     public init(directory: String, fileSystem: any FileSystem) {
         path = Path.join(directory, Self.fileName)
+        self.fileSystem = fileSystem
     }
 
     /// The stored point; `ResumePoint.none` if there is no file.
+    ///
+    /// A file that fails a check is left as it is.
     public func load() throws(ResumeError) -> ResumePoint {
-        fatalError("skeleton")
+        let bytes: [UInt8]?
+        do throws(FileError) {
+            bytes = try fileSystem.readFile(
+                path, limitBytes: ResumeLimits.maxPayloadBytes + SealedFile.overheadBytes)
+        } catch {
+            throw .file(error)
+        }
+        guard let bytes else { return .none }
+        let payload: [UInt8]
+        do throws(SealedFileError) {
+            payload = try frame.decode(bytes).payload
+        } catch {
+            throw .sealed(path: path, error)
+        }
+        do throws(ResumeContentError) {
+            return try ResumeCodec.decode(payload)
+        } catch {
+            throw .content(path: path, error)
+        }
     }
 
     /// Replaces the stored point; durable when it returns, blocks for an fsync.
     public func save(_ point: ResumePoint) throws(ResumeError) {
-        fatalError("skeleton")
+        let payload: [UInt8]
+        do throws(ResumeContentError) {
+            payload = try ResumeCodec.encode(point)
+        } catch {
+            throw .content(path: path, error)
+        }
+        let bytes: [UInt8]
+        do throws(SealedFileError) {
+            bytes = try frame.encode(payload)
+        } catch {
+            throw .sealed(path: path, error)
+        }
+        do throws(FileError) {
+            try fileSystem.writeAtomically(path, bytes)
+        } catch {
+            throw .file(error)
+        }
     }
 
     /// Forgets the point, durably.
     public func remove() throws(ResumeError) {
-        fatalError("skeleton")
+        do throws(FileError) {
+            try fileSystem.unlinkIfPresent(path)
+            try fileSystem.syncDirectory(Path.directory(of: path))
+        } catch {
+            throw .file(error)
+        }
     }
 }

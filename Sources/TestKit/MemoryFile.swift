@@ -66,6 +66,7 @@ final class MemoryFile: File {
     }
 
     func synchronize() throws(FileError) {
+        fileSystem.runSyncHook()
         try fileSystem.withNode(self, .sync, log: "sync \(path)") { node in node.synchronize() }
     }
 

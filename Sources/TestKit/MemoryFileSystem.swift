@@ -71,6 +71,7 @@ public final class MemoryFileSystem: FileSystem {
         var locks: [String: Int] = [:]
         var nextLock = 1
         var capacityBytes: Int?
+        var onNextSync: (() -> Void)?
     }
 
     private let clock: ManualClock
@@ -150,6 +151,21 @@ public final class MemoryFileSystem: FileSystem {
     /// Makes an operation fail.
     public func inject(_ fault: InjectedFault) {
         state.withLock { $0.value.faults.append(fault) }
+    }
+
+    /// Runs something in the middle of the next `synchronize()` of a file, before it takes effect:
+    /// what another thread may do meanwhile.
+    public func onNextSync(_ body: @escaping () -> Void) {
+        let body = Unchecked(value: body)
+        state.withLock { $0.value.onNextSync = body.value }
+    }
+
+    func runSyncHook() {
+        let hook = state.withLock { state in
+            defer { state.value.onNextSync = nil }
+            return Unchecked(value: state.value.onNextSync)
+        }
+        hook.value?()
     }
 
     /// Ends all faults.
