@@ -120,7 +120,7 @@ let package = Package(
             ]),
         suite(
             "PikaServerTests", ["PikaServer", "Commands", "FileIO", "TestKit", nioCore, nioPosix]),
-        suite("SimulationTests", ["ReplicationCore", "SyncProtocol", "RateLimit", "TestKit"]),
+        suite("SimulationTests", ["ReplicationCore", "SyncProtocol", "RateLimit", nioCore]),
         suite("ProcessTests", ["TestKit", "FileIO", "SyncProtocol", nioCore, nioPosix]),
         suite("TidyTests", []),
     ],

@@ -176,6 +176,9 @@ extension ReplicaSession {
         case .syncPointLarger:
             return self.breakDatabase(
                 name, .ahead(ours: local.end, theirs: theirs), now: now)
+        case .error where local.end == .zero && local.origin != .own:
+            // Nothing was ever written here, only the id of a history differs: nothing is lost.
+            return self.askForCopy(name, resuming: nil, now: now)
         case .error:
             return self.refuse(name, verdict.reason ?? answer.reply ?? "no reason", theirs, now)
         }
