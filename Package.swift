@@ -119,7 +119,8 @@ let package = Package(
                 "RateLimit", "ResumeStore", "FileIO", "TestKit", nioCore, nioPosix, nioEmbedded,
             ]),
         suite(
-            "PikaServerTests", ["PikaServer", "Commands", "FileIO", "TestKit", nioCore, nioPosix]),
+            "PikaServerTests",
+            ["PikaServer", "Commands", "FileIO", "TestKit", nioCore, nioPosix, logging]),
         suite("SimulationTests", ["ReplicationCore", "SyncProtocol", "RateLimit", nioCore]),
         suite("ProcessTests", ["TestKit", "FileIO", "SyncProtocol", nioCore, nioPosix]),
         suite("TidyTests", []),

@@ -25,8 +25,9 @@ enum Rules {
             "FileIO", "PikaStorage", "CXXHash", "NIOCore", "NIOPosix", "Logging", "Glibc",
         ],
         "PikaServer": [
-            "Commands", "Replication", "Keyspace", "RESP", "RateLimit", "SyncProtocol", "FileIO",
-            "PikaStorage", "Binlog", "NIOCore", "NIOPosix", "Logging", "ServiceLifecycle", "Glibc",
+            "Commands", "Replication", "ReplicationCore", "Keyspace", "RESP", "RateLimit",
+            "SyncProtocol", "FileIO", "PikaStorage", "Binlog", "NIOCore", "NIOPosix", "Logging",
+            "ServiceLifecycle", "Glibc",
         ],
         "pika": ["PikaServer", "ArgumentParser", "Logging", "ServiceLifecycle", "Glibc"],
         "TestKit": ["FileIO", "SyncProtocol", "Glibc"],

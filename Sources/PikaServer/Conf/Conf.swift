@@ -77,40 +77,59 @@ public final class Conf: Sendable {
         ConfTable.items.filter(\.live).map(\.name)
     }
 
-    /// Changes a live item (CONFIG SET).
-    ///
-    /// A failed call changes nothing.
-    public func set(_ name: String, to value: String) throws(SetError) {
-        guard let index = ConfTable.index(of: name), ConfTable.items[index].live else {
-            throw .unsupported(name: name)
+    /// Changes live items (CONFIG SET), all or none.
+    public func set(_ pairs: [(name: String, value: String)]) throws(SetError) {
+        var changes: [(index: Int, name: String, value: String)] = []
+        for (name, value) in pairs {
+            guard let index = ConfTable.index(of: name), ConfTable.items[index].live else {
+                throw .unsupported(name: name)
+            }
+            changes.append((index, name, value))
         }
-        try store(value, at: index, name: name)
+        try store(changes)
+    }
+
+    /// Changes one live item (CONFIG SET).
+    public func set(_ name: String, to value: String) throws(SetError) {
+        try set([(name, value)])
     }
 
     /// Changes what the server itself keeps in the file, such as `slaveof`.
     package func note(_ name: String, _ value: String) {
         guard let index = ConfTable.index(of: name) else { return }
         // A value of the server's own making is in range.
-        try? store(value, at: index, name: name)
+        try? store([(index, name, value)])
     }
 
-    private func store(_ value: String, at index: Int, name: String) throws(SetError) {
-        // The lock's closure throws untyped errors only.
-        let outcome = state.withLock { state -> Result<State, ConfValueError> in
-            do throws(ConfValueError) {
-                _ = try state.settings.assign(value, toItemAt: index, repairing: false)
-                state.changed.insert(index)
-                return .success(state)
-            } catch {
+    private func store(
+        _ changes: [(index: Int, name: String, value: String)]
+    ) throws(SetError) {
+        let (settings, observer) = try locked { state throws(SetError) in
+            var settings = state.settings
+            for change in changes {
+                do throws(ConfValueError) {
+                    _ = try settings.assign(change.value, toItemAt: change.index, repairing: false)
+                } catch {
+                    throw .invalid(
+                        name: change.name, value: change.value, expected: error.expected)
+                }
+            }
+            state.settings = settings
+            state.changed.formUnion(changes.map(\.index))
+            return (settings, state.observer)
+        }
+        for change in changes { observer?(ConfTable.items[change.index].name, settings) }
+    }
+
+    private func locked<R: Sendable>(
+        _ body: (inout State) throws(SetError) -> R
+    ) throws(SetError) -> R {
+        let outcome = state.withLock { state -> Result<R, SetError> in
+            do throws(SetError) { return .success(try body(&state)) } catch {
                 return .failure(error)
             }
         }
-        switch outcome {
-        case .failure(let error):
-            throw .invalid(name: name, value: value, expected: error.expected)
-        case .success(let state):
-            state.observer?(ConfTable.items[index].name, state.settings)
-        }
+        return try outcome.get()
     }
 
     /// Writes changed items into the file, which keeps its comments (CONFIG REWRITE).

@@ -6,14 +6,12 @@ public final class LoopCounters: Sendable {
     let rejectedConnections = Atomic<UInt64>(0)
     let inputBytes = Atomic<UInt64>(0)
     let outputBytes = Atomic<UInt64>(0)
-    let commands = Atomic<UInt64>(0)
 
     init() {}
 
     func reset() {
         connections.store(0, ordering: .relaxed)
         rejectedConnections.store(0, ordering: .relaxed)
-        commands.store(0, ordering: .relaxed)
     }
 }
 
@@ -77,7 +75,6 @@ final class Statistics: Sendable {
             sum.rejectedConnections += loop.rejectedConnections.load(ordering: .relaxed)
             sum.inputBytes += loop.inputBytes.load(ordering: .relaxed)
             sum.outputBytes += loop.outputBytes.load(ordering: .relaxed)
-            sum.commands += loop.commands.load(ordering: .relaxed)
         }
         sum.replicationInputBytes = replicationInput
         sum.replicationOutputBytes = replicationOutput

@@ -1,0 +1,321 @@
+import Commands
+import Keyspace
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// One client's connection: bytes in, the command path, bytes out.
+///
+/// One write and flush per read cycle. While the connection is *busy* (a slow command runs on the
+/// pool, or replies wait for the disk) its later input waits, and nothing is read once a read
+/// cycle's worth of it is here. The same holds while the client does not take its replies.
+final class ClientHandler: ChannelDuplexHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private enum State: Equatable {
+        /// Serving.
+        case open
+        /// A slow command runs, or replies wait for the disk.
+        case busy
+        /// There are more requests here, but the client has not taken their predecessors' replies.
+        case outputFull
+        /// Closing once the output is written; input is dropped.
+        case closing
+    }
+
+    private let loop: CommandLoop
+    private let client: ClientState
+    private let services: ClientServices
+    private var state = State.open
+    /// Input that is not used up; nil for nearly every connection at nearly every moment.
+    private var rest: ByteBuffer?
+    private var readIsWanted = false
+    private var closesAfterBusy = false
+    private var context: ChannelHandlerContext?
+
+    init(loop: CommandLoop, client: ClientState, services: ClientServices) {
+        self.loop = loop
+        self.client = client
+        self.services = services
+    }
+
+    // MARK: Channel events
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        loop.add(self)
+        loop.counters.connections.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        state = .closing
+        rest = nil
+        loop.remove(self)
+        services.registry.remove(client.record.id)
+        context.fireChannelInactive()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        var input = unwrapInboundIn(data)
+        loop.counters.inputBytes.wrappingAdd(UInt64(input.readableBytes), ordering: .relaxed)
+        if rest != nil {
+            rest?.writeBuffer(&input)
+        } else {
+            rest = input
+        }
+        guard state == .open else { return checkQueryBuffer(context) }
+        serve(context)
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        flushOutput(context)
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable {
+            if state == .outputFull {
+                state = .open
+                serve(context)
+                flushOutput(context)
+            }
+            resumeReading(context)
+        }
+        context.fireChannelWritabilityChanged()
+    }
+
+    func read(context: ChannelHandlerContext) {
+        if mayRead(context) {
+            context.read()
+        } else {
+            readIsWanted = true
+        }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        // The client closed its side: what it asked for before is answered, then we close, too.
+        if case .inputClosed? = event as? ChannelEvent {
+            closeWhenIdle()
+            return
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // A broken connection ends that client only; there is nobody to tell.
+        context.close(promise: nil)
+    }
+
+    // MARK: Serving
+
+    private func mayRead(_ context: ChannelHandlerContext) -> Bool {
+        switch state {
+        case .open: context.channel.isWritable
+        case .busy, .outputFull, .closing: false
+        }
+    }
+
+    private func resumeReading(_ context: ChannelHandlerContext) {
+        guard readIsWanted, mayRead(context) else { return }
+        readIsWanted = false
+        context.read()
+    }
+
+    /// Runs the requests that are here, until none is complete or the connection may not go on.
+    private func serve(_ context: ChannelHandlerContext) {
+        guard state == .open, var input = rest else { return }
+        guard input.readableBytes >= client.neededBytes else { return checkQueryBuffer(context) }
+        // Out of the property while it is used, so that it stays uniquely referenced.
+        rest = nil
+        let result = input.withUnsafeReadableBytes { loop.processor.process(client, $0) }
+        input.moveReaderIndex(forwardBy: result.consumed)
+        keep(&input)
+        loop.takeReplies()
+        act(on: result, context)
+    }
+
+    /// Keeps what is left of an input, without holding on to a large buffer for a few bytes.
+    private func keep(_ input: inout ByteBuffer) {
+        guard input.readableBytes > 0 else { return }
+        let needed = min(client.neededBytes, services.queryBufferLimitBytes)
+        if input.readableBytes < input.capacity / 2 || needed > input.capacity {
+            var smaller = ByteBufferAllocator().buffer(capacity: max(input.readableBytes, needed))
+            smaller.writeBuffer(&input)
+            rest = smaller
+        } else {
+            rest = input
+        }
+    }
+
+    private func checkQueryBuffer(_ context: ChannelHandlerContext) {
+        guard let rest, rest.readableBytes > services.queryBufferLimitBytes else { return }
+        context.close(promise: nil)
+    }
+
+    private func act(on result: ProcessResult, _ context: ChannelHandlerContext) {
+        if !result.waits.isEmpty {
+            hold(for: result, context)
+            return
+        }
+        proceed(with: result.next, context)
+    }
+
+    private func proceed(with next: ProcessNext, _ context: ChannelHandlerContext) {
+        switch next {
+        case .readMore:
+            checkQueryBuffer(context)
+        case .yield:
+            flushOutput(context)
+            guard context.channel.isWritable else {
+                state = .outputFull
+                return
+            }
+            // Others have their turn first.
+            state = .busy
+            let handler = NIOLoopBound(self, eventLoop: loop.eventLoop)
+            loop.eventLoop.execute { handler.value.becomeOpen() }
+        case .gateClosed:
+            flushOutput(context)
+            state = .busy
+            let handler = NIOLoopBound(self, eventLoop: loop.eventLoop)
+            let eventLoop = loop.eventLoop
+            services.environment.whenGateOpen {
+                eventLoop.execute { handler.value.becomeOpen() }
+            }
+        case .busy(let work):
+            flushOutput(context)
+            state = .busy
+            let handler = NIOLoopBound(self, eventLoop: loop.eventLoop)
+            let eventLoop = loop.eventLoop
+            services.slowPool.submit { _ in
+                work.run()
+                eventLoop.execute { handler.value.workDone(work) }
+            }
+        case .close:
+            closeGently()
+        }
+    }
+
+    /// A slow command is done; also runs when the connection is gone, to give back what it holds.
+    private func workDone(_ work: SlowWork) {
+        let result = loop.processor.finish(work, client)
+        guard let context, state == .busy else {
+            loop.processor.clearOutput()
+            return
+        }
+        loop.takeReplies()
+        state = .open
+        act(on: result, context)
+        becomeOpen(context)
+    }
+
+    private func becomeOpen() {
+        guard let context, state == .busy else { return }
+        state = .open
+        becomeOpen(context)
+    }
+
+    /// Goes on with what is here, then with reading.
+    private func becomeOpen(_ context: ChannelHandlerContext) {
+        serve(context)
+        flushOutput(context)
+        if closesAfterBusy, state == .open { closeGently() }
+        resumeReading(context)
+    }
+
+    // MARK: Output
+
+    private func flushOutput(_ context: ChannelHandlerContext) {
+        guard loop.output.readableBytes > 0 else { return }
+        let count = UInt64(loop.output.readableBytes)
+        loop.counters.outputBytes.wrappingAdd(count, ordering: .relaxed)
+        context.writeAndFlush(wrapOutboundOut(loop.output), promise: nil)
+        loop.outputWasTaken()
+    }
+
+    /// Keeps the replies of a burst until the disk has what they promise (`binlog-sync always`).
+    private func hold(for result: ProcessResult, _ context: ChannelHandlerContext) {
+        let replies = loop.output
+        loop.outputWasTaken()
+        state = .busy
+        let handler = NIOLoopBound(self, eventLoop: loop.eventLoop)
+        let eventLoop = loop.eventLoop
+        let held = HeldReplies(replies: replies, next: result.next, remaining: result.waits.count)
+        for wait in result.waits {
+            services.environment.keyspace.databases[wait.database].whenDurable(wait.position) {
+                isDurable in
+                eventLoop.execute { handler.value.durable(held, isDurable) }
+            }
+        }
+    }
+
+    private func durable(_ held: HeldReplies, _ isDurable: Bool) {
+        held.remaining -= 1
+        if !isDurable { held.failed = true }
+        guard held.remaining == 0, let context, state == .busy else { return }
+        guard !held.failed else {
+            // The promise can't be kept: no reply is better than a false one.
+            context.close(promise: nil)
+            return
+        }
+        loop.output.writeImmutableBuffer(held.replies)
+        state = .open
+        proceed(with: held.next, context)
+        becomeOpen(context)
+    }
+
+    // MARK: Closing
+
+    /// True if nothing was asked of this connection since `limit` (Unix seconds).
+    func isIdle(since limit: Int64) -> Bool {
+        state != .busy && client.record.lastRequestSeconds.load(ordering: .relaxed) < limit
+    }
+
+    /// Closes at once.
+    func closeNow() {
+        context?.close(promise: nil)
+    }
+
+    /// Closes once what runs is answered.
+    func closeWhenIdle() {
+        if state == .busy { closesAfterBusy = true } else { closeGently() }
+    }
+
+    /// Closes once the output so far is written.
+    func closeGently() {
+        guard let context, state != .closing else { return }
+        state = .closing
+        rest = nil
+        // close() drops writes that are pending, so it waits for the last one.
+        let count = UInt64(loop.output.readableBytes)
+        loop.counters.outputBytes.wrappingAdd(count, ordering: .relaxed)
+        let written = loop.eventLoop.makePromise(of: Void.self)
+        context.writeAndFlush(wrapOutboundOut(loop.output), promise: written)
+        loop.outputWasTaken()
+        let bound = NIOLoopBound(context, eventLoop: loop.eventLoop)
+        written.futureResult.whenComplete { _ in bound.value.close(promise: nil) }
+    }
+}
+
+/// Replies that wait for the disk; used on the connection's loop, handed through other threads.
+private final class HeldReplies: @unchecked Sendable {
+    // SAFETY: read and written on the connection's event loop only.
+    let replies: ByteBuffer
+    let next: ProcessNext
+    var remaining: Int
+    var failed = false
+
+    init(replies: ByteBuffer, next: ProcessNext, remaining: Int) {
+        self.replies = replies
+        self.next = next
+        self.remaining = remaining
+    }
+}

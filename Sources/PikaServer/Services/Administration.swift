@@ -1,0 +1,171 @@
+import Commands
+import FileIO
+import Keyspace
+import NIOPosix
+import PikaStorage
+import Synchronization
+
+/// What administrative commands ask of the server: INFO, CONFIG, replication, maintenance.
+///
+/// Only wires: every answer comes from the part that owns it.
+final class Administration: ServerServices {
+    let conf: Conf
+    let keyspace: Keyspace
+    let registry: ClientRegistry
+    let statistics: Statistics
+    let scanner: KeyScanner
+    let maintenance: Maintenance
+    let replication: (any ReplicationControl)?
+    let fileSystem: any FileSystem
+    let startedSeconds: Int64
+    let log: ServerLog
+    private let stop: @Sendable () -> Void
+    /// The command path, which is made after this part that it calls.
+    let environment = Mutex<CommandEnvironment?>(nil)
+
+    init(_ parts: Parts, stop: @escaping @Sendable () -> Void) {
+        conf = parts.conf
+        keyspace = parts.keyspace
+        registry = parts.registry
+        statistics = parts.statistics
+        scanner = parts.scanner
+        maintenance = parts.maintenance
+        replication = parts.replication
+        fileSystem = parts.fileSystem
+        log = parts.log
+        startedSeconds = ServerClock.unixSeconds()
+        self.stop = stop
+    }
+
+    /// What the administration joins.
+    struct Parts {
+        var conf: Conf
+        var keyspace: Keyspace
+        var registry: ClientRegistry
+        var statistics: Statistics
+        var scanner: KeyScanner
+        var maintenance: Maintenance
+        var replication: (any ReplicationControl)?
+        var fileSystem: any FileSystem
+        var log: ServerLog
+    }
+
+    var role: ServerRole {
+        replication?.role ?? .master
+    }
+
+    // MARK: Connections
+
+    func authenticate(user: String?, password: UnsafeRawBufferPointer) -> AccessLevel? {
+        let settings = conf.settings
+        func isRight(_ expected: String) -> Bool {
+            !expected.isEmpty && Self.isEqual(Array(expected.utf8), password)
+        }
+        if user == nil || user == "default" {
+            if isRight(settings.requirePass) { return .administrator }
+            if isRight(settings.userPass) { return .user }
+        } else if user == "limit", isRight(settings.userPass) {
+            // 3.5.5 calls the user of userpass so.
+            return .user
+        }
+        return nil
+    }
+
+    /// Compares in a time that does not tell how much of a password was right.
+    static func isEqual(_ expected: [UInt8], _ found: UnsafeRawBufferPointer) -> Bool {
+        var difference = expected.count ^ found.count
+        for index in found.indices {
+            difference |= Int(found[index] ^ expected[index % expected.count])
+        }
+        return difference == 0
+    }
+
+    func clients() -> [ClientRecord] { registry.records }
+
+    func kill(clientIDs: [UInt64]) { registry.close(clientIDs) }
+
+    func shutdown(client: ClientRecord) -> AdminReply? {
+        log.info("SHUTDOWN from \(client.address)")
+        stop()
+        return nil
+    }
+
+    // MARK: Settings
+
+    func configGet(patterns: [String]) -> [(name: String, value: String)] {
+        // Names are lower case, so a lower-case pattern makes it case-insensitive.
+        let lowered = patterns.map { Array($0.lowercased().utf8) }
+        return conf.items { name in
+            let bytes = Array(name.utf8)
+            return bytes.withUnsafeBytes { name in
+                lowered.contains { pattern in
+                    pattern.withUnsafeBytes { GlobPattern($0).matches(name) }
+                }
+            }
+        }
+    }
+
+    func configSet(_ pairs: [(name: String, value: String)]) -> AdminReply {
+        do throws(Conf.SetError) {
+            try conf.set(pairs)
+            return .ok
+        } catch {
+            switch error {
+            case .unsupported(let name):
+                return .error("ERR Unsupported CONFIG parameter: \(name)")
+            case .invalid(let name, let value, _):
+                return .error("ERR Invalid argument '\(value)' for CONFIG SET '\(name)'")
+            }
+        }
+    }
+
+    func configRewrite() -> AdminReply {
+        do throws(ConfError) {
+            try conf.rewrite()
+            return .ok
+        } catch {
+            log.error("CONFIG REWRITE failed: \(error)")
+            return .error("ERR Rewriting config file: \(error)")
+        }
+    }
+
+    func configResetStatistics() -> AdminReply {
+        statistics.reset()
+        return .ok
+    }
+
+    // MARK: Data
+
+    func compact(databases: [Int], kinds: StoreKinds) -> AdminReply {
+        guard !scanner.isRunning else {
+            return .error("ERR The info keyspace operation is executing, Try again later")
+        }
+        maintenance.compact(databases: databases, kinds: kinds)
+        return .ok
+    }
+
+    func keyCount(database: Int) -> Int64 {
+        Int64(clamping: scanner.results[database].keys)
+    }
+
+    func diskRecovery() -> AdminReply {
+        let settings = conf.settings
+        do throws(FileError) {
+            let space = try fileSystem.diskSpace(settings.dbPath)
+            guard space.availableBytes >= UInt64(settings.leastFreeDiskBytes) else {
+                return .error("ERR The available disk capacity is insufficient")
+            }
+        } catch {
+            return .error("ERR \(error)")
+        }
+        for database in keyspace.databases {
+            do throws(KeyspaceError) {
+                try database.recoverDisk()
+            } catch {
+                log.error("DISKRECOVERY of \(database.name) failed: \(error)")
+                return .error("ERR \(database.name): \(error)")
+            }
+        }
+        return .ok
+    }
+}
