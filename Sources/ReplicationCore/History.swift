@@ -100,14 +100,17 @@ public struct History: Hashable, Sendable {
         _ claim: HistoryClaim, end: BinlogPosition, ourEnd: BinlogPosition,
         evidence: PositionEvidence
     ) -> ContinuationVerdict {
+        let theirDigest = claim.digest
+        // An entry that begins behind its end says nothing about its items.
+        let claim = claim.entries.filter { $0.start <= end }
         guard let shared = self.lastSharedEntry(with: claim) else {
             return .unrelated(theirs: end)
         }
         let limit = shared.ours + 1 < self.entries.count ? self.entries[shared.ours + 1] : nil
-        if shared.theirs + 1 < claim.entries.count {
+        if shared.theirs + 1 < claim.count {
             // It has histories that we do not know: the logs part at the earlier of both ends.
             let parting = min(
-                claim.entries[shared.theirs + 1].previousEnd, limit?.previousEnd ?? ourEnd, ourEnd)
+                claim[shared.theirs + 1].previousEnd, limit?.previousEnd ?? ourEnd, ourEnd)
             return .diverged(ours: parting, theirs: end)
         }
         if let limit, end > limit.previousEnd {
@@ -121,7 +124,7 @@ public struct History: Hashable, Sendable {
             return .notABoundary(theirs: end)
         case .boundary(let digest):
             // Without a digest of ours at that place (sidecar gone) the history alone decides.
-            guard let digest, digest != claim.digest else { return .continues }
+            guard let digest, digest != theirDigest else { return .continues }
             return .digestDiffers(at: end)
         }
     }
@@ -148,11 +151,11 @@ public struct History: Hashable, Sendable {
     /// The newest entry that both have, as indices into ours and theirs.
     ///
     /// The oldest entries may have been dropped on either side, hence not simply the prefix.
-    private func lastSharedEntry(with claim: HistoryClaim) -> (ours: Int, theirs: Int)? {
-        for theirs in claim.entries.indices.reversed() {
+    private func lastSharedEntry(with claim: [HistoryEntry]) -> (ours: Int, theirs: Int)? {
+        for theirs in claim.indices.reversed() {
             for ours in self.entries.indices.reversed()
-            where self.entries[ours].id == claim.entries[theirs].id
-                && self.entries[ours].start == claim.entries[theirs].start
+            where self.entries[ours].id == claim[theirs].id
+                && self.entries[ours].start == claim[theirs].start
             {
                 return (ours, theirs)
             }

@@ -55,6 +55,14 @@ struct HistoryTests {
         #expect(verdict == .diverged(ours: at(3, 80), theirs: at(4, 50)))
     }
 
+    @Test("Entries that begin behind the end of its log say nothing about its items")
+    func laterEntries() {
+        let verdict = Self.ours.judge(
+            claim([Self.first, Self.foreign]), end: at(3, 70), ourEnd: Self.end,
+            evidence: .boundary(digest: 7))
+        #expect(verdict == .continues)
+    }
+
     @Test("A log of another history is told apart from one that is merely behind")
     func unrelated() {
         let other = HistoryEntry(
