@@ -42,9 +42,10 @@ final class ReplicaDatabase: @unchecked Sendable {
 
     /// Lets everything that is queued end, then tells what is here.
     func readLocal() {
+        // stopCopy() voids the looks before this one, so it comes first.
+        let stopped = self.stopCopy()
         self.localNumber += 1
         let number = self.localNumber
-        let stopped = self.stopCopy()
         self.queue.poison()
         let (records, database, queue) = (self.core.records, self.database, self.queue)
         let loop = self.core.loop
