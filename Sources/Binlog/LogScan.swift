@@ -31,6 +31,9 @@ struct LogScan {
     /// The header's logic id of the last item.
     private(set) var logicIndex: UInt64?
 
+    /// Items read.
+    private(set) var itemCount = 0
+
     private var tracker = GroupTracker()
     private let start: BinlogMark
     private var verifiedGroup: (start: BinlogMark?, isAtScanStart: Bool) = (nil, false)
@@ -117,8 +120,9 @@ struct LogScan {
         return BlockSums.digest(UnsafeRawBufferPointer(rebasing: bytes[..<got]))
     }
 
-    /// A begun block whose end has no readable entry proves that end as well: both were written
-    /// after the data were durable. So one spoilt record costs nothing.
+    /// Takes a begun block whose end has no readable entry as a proof of that end.
+    ///
+    /// Both were written after the data were durable, so one spoilt record costs nothing.
     private mutating func checkBegun(
         _ entries: inout ArraySlice<Sidecar.Entry>, _ file: any File
     ) throws(BinlogError) {
@@ -159,6 +163,7 @@ struct LogScan {
         _ header: BinlogItemHeader, _ bytes: UnsafeRawBufferPointer, _ end: UInt64,
         _ before: BinlogMark
     ) {
+        itemCount += 1
         mark.position.offset = end
         mark.digest = RunningDigest.after(
             before.digest,
