@@ -1,0 +1,47 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Fuzz targets for the decoders of SyncProtocol, one executable each; not part of the normal build.
+///
+/// Run them by `tools/fuzz/run`. The module is compiled here with the fuzzer's instrumentation.
+let fuzzed: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .unsafeFlags(["-sanitize=fuzzer,address", "-parse-as-library"]),
+]
+
+/// One decoder's target.
+func decoder(_ name: String) -> Target {
+    .executableTarget(
+        name: name,
+        dependencies: ["SyncProtocol", .product(name: "NIOCore", package: "swift-nio")],
+        path: "Sources/\(name)", swiftSettings: fuzzed,
+        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
+}
+
+let package = Package(
+    name: "fuzz",
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+    ],
+    targets: [
+        .target(
+            name: "CXXHash", path: "Modules/CXXHash", linkerSettings: [.linkedLibrary("xxhash")]),
+        .target(
+            name: "SyncProtocol",
+            dependencies: [
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"), "CXXHash",
+            ],
+            path: "Modules/SyncProtocol",
+            swiftSettings: Array(fuzzed.dropLast()) + [.unsafeFlags(["-sanitize=fuzzer,address"])]),
+        decoder("FuzzRequests"),
+        decoder("FuzzResponses"),
+        decoder("FuzzFileRequests"),
+        decoder("FuzzFileResponses"),
+        decoder("FuzzFrames"),
+    ]
+)
