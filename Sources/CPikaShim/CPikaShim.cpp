@@ -40,6 +40,11 @@ int32_t pk::Report(const rocksdb::Status &status, pk_error *error) {
     return code;
 }
 
+int32_t pk::ReportClosed(pk_error *error) {
+    error->code = PK_CLOSED;
+    return PK_CLOSED;
+}
+
 void pk_error_clear(pk_error *error) {
     free(error->message);
     error->message = nullptr;
@@ -61,7 +66,9 @@ void pk_pin_release(pk_pin *pin) { pin->slice.Reset(); }
 static int32_t Get(pk_store *store, uint8_t family, const void *key, size_t key_length,
                    pk_pin *pin, const void **value, size_t *value_length, pk_error *error) {
     pin->slice.Reset();
-    auto status = store->db->Get(pin->options, store->handles[family], MakeSlice(key, key_length),
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return pk::ReportClosed(error);
+    auto status = db->Get(pin->options, store->handles[family], MakeSlice(key, key_length),
                                  &pin->slice);
     if (status.ok()) {
         *value = pin->slice.data();
@@ -88,12 +95,14 @@ int32_t pk_get_persisted(pk_store *store, uint8_t family, const void *key, size_
 }
 
 pk_snapshot *pk_snapshot_create(pk_store *store) {
-    return reinterpret_cast<pk_snapshot *>(
-        const_cast<rocksdb::Snapshot *>(store->db->GetSnapshot()));
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return nullptr;
+    return reinterpret_cast<pk_snapshot *>(const_cast<rocksdb::Snapshot *>(db->GetSnapshot()));
 }
 
 void pk_snapshot_release(pk_store *store, pk_snapshot *snapshot) {
-    store->db->ReleaseSnapshot(Unwrap(snapshot));
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db != nullptr) db->ReleaseSnapshot(Unwrap(snapshot));
 }
 
 struct pk_iterator {
@@ -107,6 +116,8 @@ struct pk_iterator {
 pk_iterator *pk_iterator_create(pk_store *store, uint8_t family, const void *lower,
                                 size_t lower_length, const void *upper, size_t upper_length,
                                 int32_t fill_cache, const pk_snapshot *snapshot) {
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return nullptr;
     auto *made = new pk_iterator();
     rocksdb::ReadOptions options;
     options.fill_cache = fill_cache != 0;
@@ -121,7 +132,7 @@ pk_iterator *pk_iterator_create(pk_store *store, uint8_t family, const void *low
         made->upper_slice = Slice(made->upper);
         options.iterate_upper_bound = &made->upper_slice;
     }
-    made->it.reset(store->db->NewIterator(options, store->handles[family]));
+    made->it.reset(db->NewIterator(options, store->handles[family]));
     return made;
 }
 
@@ -181,6 +192,8 @@ void pk_batch_destroy(pk_batch *batch) { delete batch; }
 
 int32_t pk_write(pk_store *store, pk_batch *batch, const pk_row *rows, size_t row_count,
                  int32_t no_slowdown, pk_error *error) {
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return pk::ReportClosed(error);
     rocksdb::WriteBatch &out = batch->batch;
     out.Clear();
     rocksdb::Status status;
@@ -198,7 +211,7 @@ int32_t pk_write(pk_store *store, pk_batch *batch, const pk_row *rows, size_t ro
     if (status.ok()) {
         batch->options.disableWAL = !store->write_ahead_log;
         batch->options.no_slowdown = no_slowdown != 0;
-        status = store->db->Write(batch->options, &out);
+        status = db->Write(batch->options, &out);
     }
     if (out.GetDataSize() > kBatchBytesKept) out = rocksdb::WriteBatch();
     return pk::Report(status, error);

@@ -51,6 +51,7 @@ bool HighestEffectiveNow(const rocksdb::Slice &value, int64_t *seconds);
 rocksdb::Slice ReservedName();
 
 int32_t Report(const rocksdb::Status &status, pk_error *error);
+int32_t ReportClosed(pk_error *error);
 
 }  // namespace pk
 
@@ -64,7 +65,8 @@ struct pk_env {
 struct pk_store {
     int32_t kind = 0;
     bool write_ahead_log = false;
-    rocksdb::DB *db = nullptr;
+    // Null once the store is closed.
+    std::atomic<rocksdb::DB *> db{nullptr};
     std::vector<rocksdb::ColumnFamilyHandle *> handles;
     std::shared_ptr<pk::FilterContext> filters;
     std::shared_ptr<std::atomic<int32_t>> stall;

@@ -208,15 +208,17 @@ pk_store *pk_store_open(const char *path, int32_t kind, const pk_options *option
     store->filters->wall_clock = options->filter_clock == 1;
     rocksdb::DBOptions db_options = StoreOptionsOf(*options, *env);
     db_options.listeners.push_back(std::make_shared<Listener>(*hooks, store->stall));
+    rocksdb::DB *db = nullptr;
     auto status = rocksdb::DB::Open(db_options, path,
                                     Descriptors(*options, *env, kind, store->filters),
-                                    &store->handles, &store->db);
+                                    &store->handles, &db);
     if (!status.ok()) {
         pk::Report(status, error);
         return nullptr;
     }
+    store->db.store(db, std::memory_order_release);
     store->filters->meta.store(store->handles[0], std::memory_order_release);
-    store->filters->db.store(store->db, std::memory_order_release);
+    store->filters->db.store(db, std::memory_order_release);
     return store.release();
 }
 
@@ -240,37 +242,52 @@ pk_store *pk_store_open_read_only(const char *path, int32_t kind, pk_env *env, p
     options.background_jobs = 1;
     options.max_subcompactions = 1;
     options.write_ahead_log = 1;
+    rocksdb::DB *db = nullptr;
     auto status = rocksdb::DB::OpenForReadOnly(StoreOptionsOf(options, *env), path,
                                                Descriptors(options, *env, kind, nullptr),
-                                               &store->handles, &store->db);
+                                               &store->handles, &db);
     if (!status.ok()) {
         pk::Report(status, error);
         return nullptr;
     }
+    store->db.store(db, std::memory_order_release);
     return store.release();
 }
 
 int32_t pk_store_close(pk_store *store, pk_error *error) {
+    rocksdb::DB *db = store->db.exchange(nullptr, std::memory_order_acq_rel);
+    if (db == nullptr) return PK_OK;
     // Filters use the meta handle: no compaction may run when it goes.
-    rocksdb::CancelAllBackgroundWork(store->db, true);
+    rocksdb::CancelAllBackgroundWork(db, true);
     store->filters->db.store(nullptr, std::memory_order_release);
-    for (auto *handle : store->handles) store->db->DestroyColumnFamilyHandle(handle);
-    auto status = store->db->Close();
-    delete store->db;
-    delete store;
+    for (auto *handle : store->handles) db->DestroyColumnFamilyHandle(handle);
+    store->handles.clear();
+    auto status = db->Close();
+    delete db;
     return pk::Report(status, error);
 }
 
+void pk_store_free(pk_store *store) {
+    pk_error error{};
+    pk_store_close(store, &error);
+    pk_error_clear(&error);
+    delete store;
+}
+
 int32_t pk_store_flush(pk_store *store, int32_t allow_write_stall, pk_error *error) {
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return pk::ReportClosed(error);
     rocksdb::FlushOptions options;
     options.wait = true;
     options.allow_write_stall = allow_write_stall != 0;
     // All families, always: a flush of some of them trips an assertion when one is queued
     // already, and tears the cut across families.
-    return pk::Report(store->db->Flush(options, store->handles), error);
+    return pk::Report(db->Flush(options, store->handles), error);
 }
 
 int32_t pk_store_compact(pk_store *store, pk_error *error) {
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return pk::ReportClosed(error);
     int32_t code = pk_store_flush(store, 1, error);
     if (code != PK_OK) return code;
     rocksdb::CompactRangeOptions options;
@@ -278,15 +295,17 @@ int32_t pk_store_compact(pk_store *store, pk_error *error) {
     options.exclusive_manual_compaction = false;
     options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
     for (auto *handle : store->handles) {
-        auto status = store->db->CompactRange(options, handle, nullptr, nullptr);
+        auto status = db->CompactRange(options, handle, nullptr, nullptr);
         if (!status.ok()) return pk::Report(status, error);
     }
     return PK_OK;
 }
 
 int32_t pk_store_checkpoint(pk_store *store, const char *path, pk_error *error) {
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return pk::ReportClosed(error);
     rocksdb::Checkpoint *made = nullptr;
-    auto status = rocksdb::Checkpoint::Create(store->db, &made);
+    auto status = rocksdb::Checkpoint::Create(db, &made);
     if (!status.ok()) return pk::Report(status, error);
     std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
     // 0: always flush. Any other value leaves the memtables out when the log is off.
@@ -294,43 +313,59 @@ int32_t pk_store_checkpoint(pk_store *store, const char *path, pk_error *error) 
 }
 
 int32_t pk_store_resume(pk_store *store, pk_error *error) {
-    return pk::Report(store->db->Resume(), error);
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return pk::ReportClosed(error);
+    return pk::Report(db->Resume(), error);
 }
 
 int32_t pk_store_verify_checksums(pk_store *store, pk_error *error) {
-    return pk::Report(store->db->VerifyChecksum(), error);
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return pk::ReportClosed(error);
+    return pk::Report(db->VerifyChecksum(), error);
 }
 
 int32_t pk_store_identity(pk_store *store, char **text, pk_error *error) {
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return pk::ReportClosed(error);
     std::string identity;
-    auto status = store->db->GetDbIdentity(identity);
+    auto status = db->GetDbIdentity(identity);
     if (status.ok()) *text = strdup(identity.c_str());
     return pk::Report(status, error);
 }
 
-uint64_t pk_store_sequence(const pk_store *store) { return store->db->GetLatestSequenceNumber(); }
+uint64_t pk_store_sequence(const pk_store *store) {
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return 0;
+    return db->GetLatestSequenceNumber();
+}
 
 int32_t pk_store_property(pk_store *store, uint8_t family, const char *name, char **text) {
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return 0;
     std::string value;
-    if (!store->db->GetProperty(store->handles[family], name, &value)) return 0;
+    if (!db->GetProperty(store->handles[family], name, &value)) return 0;
     *text = strdup(value.c_str());
     return 1;
 }
 
 int32_t pk_store_int_property(pk_store *store, uint8_t family, const char *name,
                               uint64_t *value) {
-    return store->db->GetIntProperty(store->handles[family], name, value) ? 1 : 0;
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return 0;
+    return db->GetIntProperty(store->handles[family], name, value) ? 1 : 0;
 }
 
 uint64_t pk_store_memtables_left(pk_store *store) {
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return 0;
     uint64_t left = 0, value = 0;
     for (auto *handle : store->handles) {
-        if (store->db->GetIntProperty(handle, rocksdb::DB::Properties::kNumEntriesActiveMemTable,
+        if (db->GetIntProperty(handle, rocksdb::DB::Properties::kNumEntriesActiveMemTable,
                                       &value) &&
             value > 0) {
             left += 1;
         }
-        if (store->db->GetIntProperty(handle, rocksdb::DB::Properties::kNumImmutableMemTable,
+        if (db->GetIntProperty(handle, rocksdb::DB::Properties::kNumImmutableMemTable,
                                       &value)) {
             left += value;
         }
@@ -345,13 +380,15 @@ int32_t pk_store_stall_state(const pk_store *store) {
 int32_t pk_store_set_options(pk_store *store, int32_t whole_store,
                              const char *const *names_and_values, size_t pair_count,
                              pk_error *error) {
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return pk::ReportClosed(error);
     std::unordered_map<std::string, std::string> map;
     for (size_t i = 0; i < pair_count; i++) {
         map[names_and_values[2 * i]] = names_and_values[2 * i + 1];
     }
-    if (whole_store != 0) return pk::Report(store->db->SetDBOptions(map), error);
+    if (whole_store != 0) return pk::Report(db->SetDBOptions(map), error);
     for (auto *handle : store->handles) {
-        auto status = store->db->SetOptions(handle, map);
+        auto status = db->SetOptions(handle, map);
         if (!status.ok()) return pk::Report(status, error);
     }
     return PK_OK;

@@ -3,8 +3,8 @@ import Glibc
 
 /// One RocksDB: the keys of one type of one database.
 ///
-/// `close` MUST be called once, when no transaction is in a call any more; everything else may be
-/// called from several threads.
+/// `close` MUST be called when no transaction is in a call any more; everything else may be called
+/// from several threads. What is asked of a closed store fails with `.closed`.
 public final class Store: Sendable {
     /// The type of the keys.
     public let kind: StoreKind
@@ -13,8 +13,7 @@ public final class Store: Sendable {
     /// Whether the store was opened for reading only.
     public let isReadOnly: Bool
 
-    // SAFETY: RocksDB's calls are thread-safe; the pointer is freed by `close`, which the owner
-    // calls once, after all other use.
+    // SAFETY: RocksDB's calls are thread-safe; the handle is freed in deinit only.
     nonisolated(unsafe) let handle: OpaquePointer
     private let environment: StoreEnvironment
     private let hooks: HookBox?
@@ -33,6 +32,8 @@ public final class Store: Sendable {
         self.environment = environment
         self.hooks = hooks
     }
+
+    deinit { pk_store_free(handle) }
 
     /// Opens or creates the store.
     ///
@@ -257,7 +258,7 @@ public final class Store: Sendable {
         try checked(path: path) { pk_store_verify_checksums(handle, $0) }
     }
 
-    /// Closes the store, whatever happens.
+    /// Closes the store, whatever happens; closing again does nothing.
     ///
     /// - Parameter flush: whether rows that are only in memtables shall be written first (the flush
     ///   hook is called).
@@ -266,8 +267,10 @@ public final class Store: Sendable {
     public func close(flush: Bool = true) -> StorageError? {
         var failure: StorageError?
         if flush, !isReadOnly {
-            do {
+            do throws(StorageError) {
                 try self.flush(allowStall: true)
+            } catch .closed {
+                return nil
             } catch {
                 failure = error
             }

@@ -103,7 +103,7 @@ public final class StoreTransaction {
         _ body: () throws(StorageError) -> R
     ) throws(StorageError) -> R {
         guard core.pointee.snapshot == nil else { return try body() }
-        let snapshot: OpaquePointer = pk_snapshot_create(core.pointee.handle)
+        guard let snapshot = pk_snapshot_create(core.pointee.handle) else { throw .closed }
         core.pointee.snapshot = snapshot
         defer {
             core.pointee.snapshot = nil

@@ -33,7 +33,7 @@ extension StoreTransaction {
         unchangedSince sequence: UInt64?,
         _ body: (_ key: Bytes, _ value: Bytes) throws(StorageError) -> Bool
     ) throws(StorageError) -> Bool {
-        var cursor = MergeCursor(
+        var cursor = try MergeCursor(
             transaction: self, family: family, prefix: prefix, reverse: reverse,
             fillCache: fillCache)
         defer { cursor.deallocate() }
@@ -97,7 +97,7 @@ private struct MergeCursor {
     init(
         transaction: StoreTransaction, family: Family, prefix: Bytes, reverse: Bool,
         fillCache: Bool
-    ) {
+    ) throws(StorageError) {
         kind = transaction.kind
         self.family = family
         self.reverse = reverse
@@ -110,9 +110,14 @@ private struct MergeCursor {
         let upperCount = Self.makeUpperBound(
             upper, signedVersion: kind == .lists && family == .data)
         let core = transaction.core
-        iterator = pk_iterator_create(
+        let iterator = pk_iterator_create(
             core.pointee.handle, family.rawValue, prefixCopy.baseAddress, prefix.count,
             upper.baseAddress, upperCount, fillCache ? 1 : 0, core.pointee.snapshot)
+        guard let iterator else {
+            self.prefix.deallocate()
+            throw .closed
+        }
+        self.iterator = iterator
         prefixCount = prefix.count
         if core.pointee.overlay.rowCount != 0 { collectOwnRows(core.pointee.overlay) }
     }

@@ -121,6 +121,11 @@ struct EngineTests {
         }
         writer.start()
         for round in 0..<12 {
+            // Each round has something to flush.
+            let target = written.load(ordering: .acquiring) + 100
+            while written.load(ordering: .acquiring) < target, failure.withLock({ $0 == nil }) {
+                usleep(500)
+            }
             let before = written.load(ordering: .acquiring)
             try store.flush(allowStall: round % 2 == 0)
             let persisted = try store.appliedPosition(persistedOnly: true)?.position.offset ?? 0
@@ -206,6 +211,32 @@ struct EngineTests {
         #expect(store.integerProperty("rocksdb.estimate-num-keys") == 0)
         #expect(store.integerProperty("rocksdb.no-such") == nil)
         #expect(store.property("rocksdb.stats")?.isEmpty == false)
+    }
+
+    @Test("A closed store answers every call with an error, and closing again is harmless")
+    func closed() throws {
+        let directory = try TemporaryDirectory()
+        let store = try openStore(directory("s"), .lists)
+        let transaction = store.makeTransaction()
+        with("k") { transaction.put(.meta, $0, $0) }
+        #expect(store.close() == nil)
+        #expect(store.close() == nil)
+        #expect(throws: StorageError.closed) { try transaction.commit(applied: nil) }
+        transaction.reset()
+        #expect(throws: StorageError.closed) {
+            try with("k") { try Lists(transaction).count($0, now: now) }
+        }
+        #expect(throws: StorageError.closed) {
+            try transaction.scan(.data, prefix: .none, from: nil) { _, _ in true }
+        }
+        #expect(throws: StorageError.closed) { try transaction.withSnapshot {} }
+        #expect(throws: StorageError.closed) { try store.flush() }
+        #expect(throws: StorageError.closed) { try store.compact() }
+        #expect(throws: StorageError.closed) { try store.checkpoint(to: directory("c")) }
+        #expect(throws: StorageError.closed) { try store.appliedPosition() }
+        #expect(throws: StorageError.closed) { try store.identity() }
+        #expect(store.sequenceNumber == 0 && store.memtablesLeft == 0)
+        #expect(store.property("rocksdb.stats") == nil)
     }
 
     @Test("With the write-ahead log on, a stop without a flush loses nothing")

@@ -28,6 +28,7 @@ enum {
     PK_NOT_FOUND = 1,
     PK_INCOMPLETE = 7,
     PK_LOCKED = 200,
+    PK_CLOSED = 201,
     PK_UNKNOWN = 255,
 };
 
@@ -96,8 +97,11 @@ pk_store *PK_NULLABLE pk_store_open(const char *PK_NONNULL path, int32_t kind,
                                     const pk_hooks *PK_NONNULL hooks, pk_error *PK_NONNULL error);
 pk_store *PK_NULLABLE pk_store_open_read_only(const char *PK_NONNULL path, int32_t kind,
                                               pk_env *PK_NONNULL env, pk_error *PK_NONNULL error);
-// Ends background work, then frees the store. Rows that were not flushed are lost.
+// Ends background work and closes the database; rows that were not flushed are lost. The handle
+// stays: whatever is asked of it from then on fails with PK_CLOSED. No call may be going on.
 int32_t pk_store_close(pk_store *PK_NONNULL store, pk_error *PK_NONNULL error);
+// Gives back a handle; closes first where that was forgotten.
+void pk_store_free(pk_store *PK_NONNULL store);
 
 int32_t pk_store_flush(pk_store *PK_NONNULL store, int32_t allow_write_stall,
                        pk_error *PK_NONNULL error);
@@ -125,7 +129,8 @@ void pk_free(char *PK_NULLABLE text);
 
 // ---- Reads
 
-pk_snapshot *PK_NONNULL pk_snapshot_create(pk_store *PK_NONNULL store);
+// Null if the store is closed.
+pk_snapshot *PK_NULLABLE pk_snapshot_create(pk_store *PK_NONNULL store);
 void pk_snapshot_release(pk_store *PK_NONNULL store, pk_snapshot *PK_NONNULL snapshot);
 
 // A pin holds one value that was read, without a copy where RocksDB allows it.
@@ -151,8 +156,8 @@ typedef struct pk_entry {
     size_t value_length;
 } pk_entry;
 
-// Bounds may be left out (length 0): lower is included, upper is not.
-pk_iterator *PK_NONNULL pk_iterator_create(pk_store *PK_NONNULL store, uint8_t family,
+// Bounds may be left out (length 0): lower is included, upper is not. Null if the store is closed.
+pk_iterator *PK_NULLABLE pk_iterator_create(pk_store *PK_NONNULL store, uint8_t family,
                                            const void *PK_NULLABLE lower, size_t lower_length,
                                            const void *PK_NULLABLE upper, size_t upper_length,
                                            int32_t fill_cache,
