@@ -33,6 +33,9 @@ public struct BinlogInspector: Sendable {
         public var problem: String?
     }
 
+    /// EINVAL: the name is not that of a log file.
+    private static let invalidCode: Int32 = 22
+
     private let fileSystem: any FileSystem
 
     /// Creates an inspector.
@@ -45,7 +48,7 @@ public struct BinlogInspector: Sendable {
         try io { () throws(FileError) in
             if try fileSystem.status(path)?.kind != .directory {
                 guard let number = LogNames.dataNumber(Path.name(of: path)) else {
-                    throw FileError(.open, path, code: 22)
+                    throw FileError(.open, path, code: Self.invalidCode)
                 }
                 return [LogFileReference(path: path, number: number)]
             }

@@ -1,5 +1,4 @@
 import FileIO
-import Glibc
 import SyncProtocol
 
 /// Frames items into records and writes them: the append side, used under the commit lock only.
@@ -7,6 +6,9 @@ import SyncProtocol
 /// Between ``begin()`` and ``finish()`` the file may hold bytes of the group; ``rollBack()`` takes
 /// them away.
 final class LogWriter {
+    /// EOVERFLOW: there is no file number behind this one.
+    private static let overflowCode: Int32 = 75
+
     /// Framed bytes that are kept before they are written; a usual group is far below.
     private static let flushBytes = 1 << 20
 
@@ -206,7 +208,7 @@ final class LogWriter {
         try flush()
         let (number, isExhausted) = file.number.addingReportingOverflow(1)
         guard !isExhausted else {
-            throw FileError(.create, directory.data(file.number), code: EOVERFLOW)
+            throw FileError(.create, directory.data(file.number), code: Self.overflowCode)
         }
         finished.append((file, end))
         created.append(number)
