@@ -55,6 +55,34 @@ func errorText(of error: any Error) -> String {
     switch error {
     case let error as StorageError: storageText(error)
     case let error as EngineFault: "ERR storage error: \(error.message)"
+    case let error as ApplyError: applyText(error)
+    case let error as KeyspaceError: keyspaceText(error)
+    default: "ERR internal error: \(error)"
+    }
+}
+
+private func applyText(_ error: ApplyError) -> String {
+    switch error {
+    case .storage(let error): storageText(error)
+    case .unknownItem(let word): "ERR internal error: no effect is called \(word)"
+    case .argumentCount(let effect, let actual):
+        "ERR internal error: \(actual) words for \(effect.word)"
+    case .badArgument(let effect, let index):
+        "ERR internal error: word \(index) of \(effect.word) can't be read"
+    case .malformedContent: "ERR internal error: malformed item"
+    }
+}
+
+private func keyspaceText(_ error: KeyspaceError) -> String {
+    switch error {
+    case .storage(let error): storageText(error)
+    case .apply(let error): applyText(error)
+    case .writesRefused(let reason): "ERR \(reason)"
+    case .file(let error):
+        "ERR Writing binlog failed, maybe no space left on device: \(error)"
+    case .groupTooLarge(let limit): "ERR a transaction must not have more than \(limit) items"
+    case .wrongRole: "READONLY You can't write against a read only replica."
+    case .closed: "ERR the database is being exchanged or closed"
     default: "ERR internal error: \(error)"
     }
 }

@@ -133,6 +133,7 @@ public final class CommandProcessor {
         if let stop = self.finishBatch(client, input, position, closes: next?.isClose ?? false) {
             next = stop
         }
+        client.record.lastCommand.store(self.execution.pointee.rowIndex, ordering: .relaxed)
         let waits = self.waits
         if !waits.isEmpty { self.waits = [] }
         return ProcessResult(consumed: position, next: next ?? .readMore, waits: waits)

@@ -21,7 +21,7 @@ public struct Execution: ~Copyable {
     /// Where the command runs.
     let place: ExecutionPlace
     /// Index of the command in the table.
-    var rowIndex = 0
+    var rowIndex = -1
     /// Copies of members and values.
     var collector = Collector()
     /// Elements in the reply of a scan, or of another reply whose size shows at its end.

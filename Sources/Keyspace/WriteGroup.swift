@@ -117,7 +117,10 @@ public final class WriteGroup: @unchecked Sendable {
     }
 
     /// True if the group holds items.
-    public var hasWrites: Bool { !items.isEmpty }
+    public var hasWrites: Bool {
+        // Without a binlog the stores alone know.
+        database.writesBinlog ? !items.isEmpty : !set.touched.isEmpty
+    }
 
     /// True if the group wrote to that store: commands that iterate commit the group first.
     public func hasWrites(to kind: StoreKind) -> Bool { !set[kind].isEmpty }
