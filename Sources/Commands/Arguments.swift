@@ -78,6 +78,10 @@ extension Execution {
 func parseDouble(_ text: Bytes) -> Double? {
     guard let first = text.first, first != 0x20, !(0x09...0x0d).contains(first) else { return nil }
     guard let value = Numbers.double(text), !value.isNaN else { return nil }
+    // A number too large for a double is an error; the word for infinity is not.
+    guard value.isFinite || text.last.map({ lowercase($0) >= UInt8(ascii: "f") }) == true else {
+        return nil
+    }
     return value
 }
 

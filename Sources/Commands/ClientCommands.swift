@@ -88,7 +88,8 @@ extension ClientCommands {
     private static func line(_ x: borrowing Execution, _ record: ClientRecord) -> String {
         let now = max(x.now, record.lastRequestSeconds.load(ordering: .relaxed))
         let idle = now - record.lastRequestSeconds.load(ordering: .relaxed)
-        let row = record.lastCommand.load(ordering: .relaxed)
+        let isOwn = record.id == x.client.record.id
+        let row = isOwn ? x.rowIndex : record.lastCommand.load(ordering: .relaxed)
         let command = row >= 0 ? "\(x.environment.table.rows[row].name)" : "NULL"
         return "id=\(record.id) addr=\(record.address) laddr=\(record.localAddress)"
             + " fd=\(record.descriptor) name=\(record.name) age=\(now - record.createdSeconds)"

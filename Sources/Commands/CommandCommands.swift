@@ -54,7 +54,7 @@ extension CommandCommands {
             if let row = x.environment.table.row(x[index]) {
                 describe(&x, row)
             } else {
-                x.reply.nullArray()
+                x.reply.null()
             }
         }
     }

@@ -152,7 +152,8 @@ extension HashCommands {
 
     static func hincrbyfloat(_ x: inout Execution) throws {
         let delta = x[3]
-        guard parseDouble(delta) != nil else { throw CommandError.notFloat }
+        guard let number = parseDouble(delta) else { throw CommandError.notFloat }
+        guard number.isFinite else { throw CommandError.reply("ERR value is NaN or Infinity") }
         var fault: CommandError?
         var isNumber = true
         x.collector.clear()

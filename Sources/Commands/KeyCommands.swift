@@ -21,29 +21,33 @@ enum KeyCommands {
             "expire", arity: -3, flags: [.write, .fast], keys: .one, group: .generic,
             since: "1.0.0", summary: "Sets the expiration of a key in seconds.",
             handler: { x in
-                let seconds = try x.integer(2)
-                try expire(&x, at: x.deadline(inSeconds: seconds, "expire"))
+                try expire(&x) { x throws(CommandError) in
+                    try x.deadline(inSeconds: x.integer(2), "expire")
+                }
             }),
         CommandRow(
             "pexpire", arity: -3, flags: [.write, .fast], keys: .one, group: .generic,
             since: "2.6.0", summary: "Sets the expiration of a key in milliseconds.",
             handler: { x in
-                let milliseconds = try x.integer(2)
-                try expire(&x, at: x.deadline(inMilliseconds: milliseconds, "pexpire"))
+                try expire(&x) { x throws(CommandError) in
+                    try x.deadline(inMilliseconds: x.integer(2), "pexpire")
+                }
             }),
         CommandRow(
             "expireat", arity: -3, flags: [.write, .fast], keys: .one, group: .generic,
             since: "1.2.0", summary: "Sets the expiration of a key to a Unix second.",
             handler: { x in
-                let second = try x.integer(2)
-                try expire(&x, at: x.checked(second, "expireat"), asSent: true)
+                try expire(&x, asSent: true) { x throws(CommandError) in
+                    try x.checked(x.integer(2), "expireat")
+                }
             }),
         CommandRow(
             "pexpireat", arity: -3, flags: [.write, .fast], keys: .one, group: .generic,
             since: "2.6.0", summary: "Sets the expiration of a key to a Unix millisecond.",
             handler: { x in
-                let millisecond = try x.integer(2)
-                try expire(&x, at: x.deadline(atMilliseconds: millisecond, "pexpireat"))
+                try expire(&x) { x throws(CommandError) in
+                    try x.deadline(atMilliseconds: x.integer(2), "pexpireat")
+                }
             }),
         CommandRow(
             "persist", arity: 2, flags: [.write, .fast], keys: .one, group: .generic,
@@ -88,8 +92,13 @@ extension KeyCommands {
     }
 
     /// Sets a deadline; one that has come deletes the key, as in Redis.
-    static func expire(_ x: inout Execution, at deadline: Int64, asSent: Bool = false) throws {
-        guard try meetsExpireCondition(&x, deadline) else {
+    static func expire(
+        _ x: inout Execution, asSent: Bool = false,
+        _ parse: (borrowing Execution) throws(CommandError) -> Int64
+    ) throws {
+        let condition = try ExpireCondition(x)
+        let deadline = try parse(x)
+        guard try condition.isMet(x, deadline) else {
             x.reply.integer(0)
             return
         }
@@ -105,44 +114,6 @@ extension KeyCommands {
             }
         }
         x.reply.integer(changed)
-    }
-
-    /// NX, XX, GT and LT of Redis 7; a key without a deadline counts as one that lives for ever.
-    private static func meetsExpireCondition(
-        _ x: inout Execution, _ deadline: Int64
-    ) throws -> Bool {
-        guard x.count > 3 else { return true }
-        var onlyNew = false
-        var onlyOld = false
-        var onlyLater = false
-        var onlySooner = false
-        for index in 3..<x.count {
-            let word = x[index]
-            if word.isWord("nx") {
-                onlyNew = true
-            } else if word.isWord("xx") {
-                onlyOld = true
-            } else if word.isWord("gt") {
-                onlyLater = true
-            } else if word.isWord("lt") {
-                onlySooner = true
-            } else {
-                throw CommandError.text("ERR Unsupported option \(word.text)")
-            }
-        }
-        guard !onlyNew || !(onlyOld || onlyLater || onlySooner) else {
-            throw CommandError.reply(
-                "ERR NX and XX, GT or LT options at the same time are not compatible")
-        }
-        guard !onlyLater || !onlySooner else {
-            throw CommandError.reply("ERR GT and LT options at the same time are not compatible")
-        }
-        guard let current = try x.keys.expiry(x.key, now: x.now) else { return true }
-        if onlyNew { return current == 0 }
-        if onlyOld, current == 0 { return false }
-        if onlyLater { return current != 0 && deadline > Int64(current) }
-        if onlySooner { return current == 0 || deadline < Int64(current) }
-        return true
     }
 
     static func persist(_ x: inout Execution) throws {
@@ -175,5 +146,48 @@ extension KeyCommands {
         let kinds = try x.keys.kinds(x.key, now: x.now)
         x.reply.array(kinds.count)
         for kind in StoreKind.precedence where kinds.has(kind) { x.reply.bulk(kind.typeName) }
+    }
+}
+
+/// NX, XX, GT and LT of Redis 7; a key without a deadline counts as one that lives for ever.
+private struct ExpireCondition {
+    private var onlyNew = false
+    private var onlyOld = false
+    private var onlyLater = false
+    private var onlySooner = false
+    private let isEmpty: Bool
+
+    init(_ x: borrowing Execution) throws(CommandError) {
+        self.isEmpty = x.count == 3
+        guard !self.isEmpty else { return }
+        for index in 3..<x.count {
+            let word = x[index]
+            if word.isWord("nx") {
+                self.onlyNew = true
+            } else if word.isWord("xx") {
+                self.onlyOld = true
+            } else if word.isWord("gt") {
+                self.onlyLater = true
+            } else if word.isWord("lt") {
+                self.onlySooner = true
+            } else {
+                throw .text("ERR Unsupported option \(word.text)")
+            }
+        }
+        guard !self.onlyNew || !(self.onlyOld || self.onlyLater || self.onlySooner) else {
+            throw .reply("ERR NX and XX, GT or LT options at the same time are not compatible")
+        }
+        guard !self.onlyLater || !self.onlySooner else {
+            throw .reply("ERR GT and LT options at the same time are not compatible")
+        }
+    }
+
+    func isMet(_ x: borrowing Execution, _ deadline: Int64) throws -> Bool {
+        guard !self.isEmpty, let current = try x.keys.expiry(x.key, now: x.now) else { return true }
+        if self.onlyNew { return current == 0 }
+        if self.onlyOld, current == 0 { return false }
+        if self.onlyLater { return current != 0 && deadline > Int64(current) }
+        if self.onlySooner { return current == 0 || deadline < Int64(current) }
+        return true
     }
 }

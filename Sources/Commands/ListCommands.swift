@@ -100,7 +100,12 @@ extension ListCommands {
     }
 
     static func lindex(_ x: inout Execution) throws {
-        let index = try x.integer(2)
+        guard let index = Decimal.parseInteger(x[2]) else {
+            // Redis looks for the key first.
+            guard try x.lists.count(x.key, now: x.now) == 0 else { throw CommandError.notInteger }
+            x.reply.null()
+            return
+        }
         try x.lists.withElement(x.key, at: index, now: x.now) { x.bulkOrNull($0) }
     }
 

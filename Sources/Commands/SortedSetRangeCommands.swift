@@ -56,7 +56,6 @@ extension SortedSetRangeCommands {
         ) throws(CommandError) {
             self.order = order
             self.reverse = reverse
-            var hasLimit = false
             var index = 4
             while index < x.count {
                 let word = x[index]
@@ -65,7 +64,6 @@ extension SortedSetRangeCommands {
                 } else if word.isWord("limit"), index + 2 < x.count {
                     self.offset = try x.integer(index + 1)
                     self.limit = try x.integer(index + 2)
-                    hasLimit = true
                     index += 2
                 } else if isGeneral, word.isWord("byscore"), self.order == .rank {
                     self.order = .score
@@ -78,7 +76,7 @@ extension SortedSetRangeCommands {
                 }
                 index += 1
             }
-            guard !hasLimit || self.order != .rank else {
+            guard self.limit == -1 || self.order != .rank else {
                 throw .text(
                     "ERR syntax error, LIMIT is only supported in combination with either "
                         + "BYSCORE or BYLEX")
