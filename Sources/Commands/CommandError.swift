@@ -78,9 +78,10 @@ private func keyspaceText(_ error: KeyspaceError) -> String {
     case .storage(let error): storageText(error)
     case .apply(let error): applyText(error)
     case .writesRefused(let reason): "ERR \(reason)"
+    case .binlog(let error):
+        "ERR Writing binlog failed, maybe no space left on device: \(error)"
     case .file(let error):
         "ERR Writing binlog failed, maybe no space left on device: \(error)"
-    case .groupTooLarge(let limit): "ERR a transaction must not have more than \(limit) items"
     case .wrongRole: "READONLY You can't write against a read only replica."
     case .closed: "ERR the database is being exchanged or closed"
     default: "ERR internal error: \(error)"
