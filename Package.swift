@@ -109,7 +109,10 @@ let package = Package(
             ["Keyspace", "PikaStorage", "Binlog", "FileIO", "SyncProtocol", "TestKit"]),
         suite(
             "CommandsTests",
-            ["Commands", "Keyspace", "PikaStorage", "Binlog", "FileIO", "SyncProtocol", "RESP", "TestKit"],
+            [
+                "Commands", "Keyspace", "PikaStorage", "Binlog", "FileIO", "SyncProtocol", "RESP",
+                "TestKit",
+            ],
             resources: [.copy("Fixtures")]),
         suite(
             "ReplicationTests",

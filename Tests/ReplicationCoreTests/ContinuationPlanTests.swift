@@ -26,7 +26,8 @@ struct ContinuationPlanTests {
         LocalDatabase(end: at(3, 100), origin: origin, unfinishedCopy: copy)
     }
 
-    @Test("An empty database needs a copy, whatever the master", arguments: [pika350, pika355, ours])
+    @Test(
+        "An empty database needs a copy, whatever the master", arguments: [pika350, pika355, ours])
     func pristine(master: KnownMaster) {
         let plan = ContinuationPlan.make(for: local(.pristine), master: master, force: false)
         #expect(plan == .copy(resuming: nil))

@@ -13,7 +13,7 @@ enum Rules {
 
         // State on disk.
         "FileIO": ["Glibc", "CFileShim", "CXXHash"],
-        "Binlog": ["FileIO", "SyncProtocol", "CXXHash"],
+        "Binlog": ["FileIO", "SyncProtocol", "CXXHash", "Glibc"],
         "ResumeStore": ["FileIO", "SyncProtocol", "CXXHash"],
         "PikaStorage": ["CPikaShim", "FileIO", "SyncProtocol", "CXXHash", "Glibc"],
         "Keyspace": ["Binlog", "PikaStorage", "FileIO", "SyncProtocol", "CXXHash", "Glibc"],
@@ -54,14 +54,15 @@ enum Rules {
 
     /// Today's excess, by path: may only shrink.
     static let longFiles: [String: Int] = [:]
-    /// Today's excess, by `path:line` being too unstable, by path and number of long functions.
-    static let longFunctions: [String: Int] = [:]
-
-    /// Whether a line that says "skeleton" may hold a banned token: while modules are being filled.
-    static let toleratesSkeletons = true
+    /// Today's excess, number of long functions by path: may only shrink.
+    static let longFunctions: [String: Int] = [
+        "Tests/CommandsTests/CollectionCommandTests.swift": 3,
+        "Tests/CommandsTests/KeyCommandTests.swift": 1,
+        "Tests/CommandsTests/StringCommandTests.swift": 1,
+    ]
 
     /// Not in code; in libraries `print(` neither.
     static let bannedTokens = ["try!", "fatalError("]
     /// Not even in comments.
-    static let bannedWords = ["FIXME", "TODO", "XXX"]
+    static let bannedWords = ["FIXME", "TODO"]
 }
