@@ -92,8 +92,8 @@ struct OpenedData: Sendable {
                 ? 0 : Int64(settings.storageBytesPerSecond),
             backgroundThreads: settings.backgroundJobs,
             log: { level, text in
-                // A store that is made finds no directory, which RocksDB takes for an error.
-                if text.contains("dir NotFound") { return }
+                // Noise: a new store finds no directory; a checkpoint of a store that is being copied.
+                if text.contains("dir NotFound") || text.contains("File Deletions") { return }
                 let line = text.split(separator: "\n").joined(separator: " ")
                 if level >= .error { log.error(line) } else { log.warning(line) }
             })

@@ -158,12 +158,14 @@ enum ResumeCodec {
 
     /// What must hold in every stored point, on the way in and on the way out.
     private static func check(_ point: ResumePoint) throws(ResumeContentError) {
-        let needsSnapshot = point.phase == .copying || point.phase == .switching
+        // A copy begins before the master has told its snapshot; a switch never does.
+        let needsSnapshot = point.phase == .switching
+        let mayHaveSnapshot = needsSnapshot || point.phase == .copying
         if (point.phase == .none) != (point.master == nil) {
             throw .inconsistent(
                 "phase \(point.phase) with\(point.master == nil ? "out" : "") master")
         }
-        if needsSnapshot != (point.snapshot != nil) {
+        if point.snapshot == nil ? needsSnapshot : !mayHaveSnapshot {
             throw .inconsistent(
                 "phase \(point.phase) with\(point.snapshot == nil ? "out" : "") snapshot")
         }
