@@ -218,7 +218,7 @@ def run(binary, directory, servers):
     on_replica = replica.client()
     first = watch_copy(on_replica, lambda s: s["done"] > 0)
     done(f"restarted: it goes on at {size(first['done'])}, nothing before that is copied again")
-    last = watch_copy(on_replica, lambda s: s["up"])
+    last = watch_copy(on_replica, lambda s: s["up"] and s["total"])
     seconds = time.monotonic() - started
     done(f"copied {size(last['total'])} in {seconds:.1f} s, restart included; "
          f"sent twice: {size(last['twice'])}")

@@ -15,6 +15,8 @@ final class ReplicaDatabase: @unchecked Sendable {
     let database: Database
     private(set) var queue: ApplyQueue
     private(set) var copy: CopyDriver?
+    /// Figures of the last copy that was finished, for INFO.
+    private var lastCopy: ReplicaStatus.Copy?
     private unowned let core: ReplicaCore
     private let observer: ProgressObserver
     /// Number of the look at the local state that is awaited.
@@ -185,6 +187,7 @@ final class ReplicaDatabase: @unchecked Sendable {
         let name = self.database.name
         switch ending {
         case .finished:
+            self.lastCopy = self.copy?.status
             self.copy = nil
             self.hasUnfinishedCopy = false
             self.core.logger.info("the full copy is in use", metadata: ["database": "\(name)"])
@@ -250,7 +253,7 @@ final class ReplicaDatabase: @unchecked Sendable {
         var status = ReplicaStatus.Database(
             name: name, phase: self.phase(session), session: session?.session(of: name),
             received: self.database.received, durable: self.database.receivedDurable,
-            applied: self.database.published, copy: self.copy?.status,
+            applied: self.database.published, copy: self.copy?.status ?? self.lastCopy,
             hasUnfinishedCopy: self.hasUnfinishedCopy)
         status.reason = self.isBlockedBy ?? self.copy?.lastFailure
         if status.reason == nil, status.phase == .retrying || status.phase == .broken {
