@@ -117,7 +117,7 @@ public struct ResumePoint: Sendable, Equatable {
     /// The master; nil only in phase `none`.
     public var master: MasterIdentity?
 
-    /// The snapshot; only while copying and switching.
+    /// The snapshot; only while copying (nil until the master named it) and switching.
     public var snapshot: SnapshotProgress?
 
     /// Bytes received twice so far in this copy, over all restarts.

@@ -46,6 +46,10 @@ struct ResumeStoreTests {
         var point = try sample()
         try store.save(point)
         #expect(try store.load() == point)
+        var begun = point
+        begun.snapshot = nil
+        try store.save(begun)
+        #expect(try store.load() == begun)
         point.phase = .switching
         point.snapshot?.files = [
             FileProgress(name: "a", sizeBytes: 5, verifiedBytes: 5),
@@ -180,7 +184,10 @@ struct ResumeStoreTests {
         refused { $0.phase = .following }
         refused { $0.phase = .switching }
         refused { $0.master = nil }
-        refused { $0.snapshot = nil }
+        refused {
+            $0.phase = .switching
+            $0.snapshot = nil
+        }
         refused { $0.snapshot?.files[0].verifiedBytes = 201 }
         refused { $0.snapshot?.files[1].name = "strings/000012.sst" }
         for name in ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", "./a", "a\u{0}b"] {

@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Fuzz targets for the decoders of SyncProtocol, one executable each; not part of the normal build.
+/// Fuzz targets for the decoders of SyncProtocol, Binlog and ResumeStore, one executable each; not part of the normal build.
 ///
 /// Run them by `tools/fuzz/run`. The module is compiled here with the fuzzer's instrumentation.
 let fuzzed: [SwiftSetting] = [
@@ -17,6 +17,21 @@ func decoder(_ name: String) -> Target {
     .executableTarget(
         name: name,
         dependencies: ["SyncProtocol", .product(name: "NIOCore", package: "swift-nio")],
+        path: "Sources/\(name)", swiftSettings: fuzzed,
+        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
+}
+
+/// A module of ours, with the fuzzer's instrumentation.
+func instrumented(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(
+        name: name, dependencies: dependencies, path: "Modules/\(name)",
+        swiftSettings: Array(fuzzed.dropLast()) + [.unsafeFlags(["-sanitize=fuzzer,address"])])
+}
+
+/// The target of something that reads files.
+func reader(_ name: String, _ modules: [Target.Dependency]) -> Target {
+    .executableTarget(
+        name: name, dependencies: modules + ["FileIO", "SyncProtocol", "TestKit"],
         path: "Sources/\(name)", swiftSettings: fuzzed,
         linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
 }
@@ -38,6 +53,14 @@ let package = Package(
             ],
             path: "Modules/SyncProtocol",
             swiftSettings: Array(fuzzed.dropLast()) + [.unsafeFlags(["-sanitize=fuzzer,address"])]),
+        .target(name: "CFileShim", path: "Modules/CFileShim"),
+        instrumented("FileIO", ["CFileShim", "CXXHash"]),
+        instrumented("Binlog", ["FileIO", "SyncProtocol", "CXXHash"]),
+        instrumented("ResumeStore", ["FileIO", "SyncProtocol", "CXXHash"]),
+        instrumented("TestKit", ["FileIO", "SyncProtocol"]),
+        reader("FuzzBinlog", ["Binlog"]),
+        reader("FuzzSidecar", ["Binlog"]),
+        reader("FuzzResume", ["ResumeStore"]),
         decoder("FuzzRequests"),
         decoder("FuzzResponses"),
         decoder("FuzzFileRequests"),
