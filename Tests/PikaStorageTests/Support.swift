@@ -8,7 +8,9 @@ final class TemporaryDirectory {
     let path: String
 
     init() throws {
-        var template = Array("/tmp/pika-storage-test-XXXXXX".utf8CString)
+        var template = Array(
+            (NSTemporaryDirectory() + "pika-storage-" + String(repeating: "X", count: 6))
+                .utf8CString)
         guard mkdtemp(&template) != nil else { throw POSIXError(.EIO) }
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
