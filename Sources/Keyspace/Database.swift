@@ -226,7 +226,16 @@ public final class Database: @unchecked Sendable {
     public var history: [HistoryEntry] { notes.withLock { $0.history } }
 
     /// Replaces the history durably (a replica that follows takes over its master's entries).
+    ///
+    /// Sessions of this node's own replicas end: they learn of a new entry by asking anew, and would
+    /// be refused later if they held items behind an entry that they never heard of.
     public func setHistory(_ entries: [HistoryEntry]) throws(KeyspaceError) {
+        guard entries != history else { return }
+        try replaceHistory(entries)
+        forEachObserver { $0.logReplaced(database: index) }
+    }
+
+    private func replaceHistory(_ entries: [HistoryEntry]) throws(KeyspaceError) {
         commitLock.lockOnPool()
         defer { commitLock.unlock() }
         try storeHistory(entries)

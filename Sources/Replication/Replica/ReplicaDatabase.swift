@@ -88,8 +88,9 @@ final class ReplicaDatabase: @unchecked Sendable {
         }
         let origin: LocalDatabase.Origin
         switch point.phase {
-        case _ where database.isPristine: origin = .pristine
+        // First: a copy of a master that holds nothing is pristine too, and would be copied for ever.
         case .following: origin = .received(from: point.master?.known)
+        case _ where database.isPristine: origin = .pristine
         // What a copy was begun for may be replaced: it was received, or that was forced.
         case .copying, .switching: origin = .received(from: nil)
         case .none: origin = .own
