@@ -106,7 +106,8 @@ let package = Package(
             resources: [.copy("Fixtures")]),
         suite(
             "KeyspaceTests",
-            ["Keyspace", "PikaStorage", "Binlog", "FileIO", "SyncProtocol", "TestKit"]),
+            ["Keyspace", "PikaStorage", "Binlog", "FileIO", "SyncProtocol", "TestKit"],
+            resources: [.copy("Fixtures")]),
         suite(
             "CommandsTests",
             [

@@ -329,9 +329,12 @@ public final class Database: @unchecked Sendable {
         refuses.store(true, ordering: .sequentiallyConsistent)
     }
 
+    /// True while writes are refused or the database is closed.
+    var isRefusing: Bool { refuses.load(ordering: .acquiring) }
+
     /// Why a group can't be committed, or `nil`.
     func reasonToRefuse() -> KeyspaceError? {
-        if refuses.load(ordering: .acquiring) {
+        if isRefusing {
             return notes.withLock { $0.isClosed ? .closed : .writesRefused($0.refusal ?? "") }
         }
         return role == .master ? nil : .wrongRole(expected: .master, actual: role)

@@ -151,9 +151,10 @@ final class Housekeeper: @unchecked Sendable {
 extension Database {
     /// One look of the housekeeper.
     func keepHouse() {
-        guard reasonToFail == nil else { return }
         maintenance.lock()
         defer { maintenance.unlock() }
+        // A database that refuses writes may have closed stores.
+        guard !isRefusing else { return }
         do throws(KeyspaceError) {
             if hasLeftovers.exchange(false, ordering: .relaxed) {
                 try files.removeReplacedStores()
@@ -165,8 +166,6 @@ extension Database {
             files.note(.warning, "housekeeping failed: \(error)")
         }
     }
-
-    private var reasonToFail: KeyspaceError? { notes.withLock { $0.isClosed ? .closed : nil } }
 
     /// A quiet store gets a row of its own, else it would pin the log for ever.
     func writeIdleRows() throws(KeyspaceError) {
