@@ -32,3 +32,21 @@ private func open(_ disk: MemoryFileSystem, _ recovery: BinlogRecovery) -> Binlo
         directory: "log", fileSystem: disk, configuration: BinlogConfiguration(),
         origin: .own, recovery: recovery)
 }
+
+/// SwiftPM renames an executable's entry point, so libFuzzer's own `main` is not found.
+@_silgen_name("LLVMFuzzerRunDriver")
+private func runFuzzer(
+    _ count: UnsafeMutablePointer<CInt>,
+    _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>,
+    _ body: @convention(c) (UnsafePointer<UInt8>, Int) -> CInt
+) -> CInt
+
+/// The renamed entry point.
+@_cdecl("FuzzSidecar_main")
+public func entryPoint(
+    _ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?
+) -> CInt {
+    var count = count
+    var arguments = arguments
+    return runFuzzer(&count, &arguments) { fuzz($0, $1) }
+}
