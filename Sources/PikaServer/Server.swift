@@ -30,6 +30,7 @@ public final class Server: Sendable {
     private let services: ClientServices
     private let network: Network
     private let log: ServerLog
+    private let isStopped = Atomic<Bool>(false)
 
     /// Threads and sockets.
     private struct Network: Sendable {
@@ -170,8 +171,9 @@ public final class Server: Sendable {
 
     /// Lets clients finish what runs, then stops replication and closes the databases.
     ///
-    /// Everything that was acknowledged is in the log when it returns.
+    /// Everything that was acknowledged is in the log when it returns. A second call does nothing.
     public func stop() {
+        guard !isStopped.exchange(true, ordering: .acquiringAndReleasing) else { return }
         log.info("stopping")
         for listener in network.listeners { try? listener.close().wait() }
         administration.scanner.stop()
