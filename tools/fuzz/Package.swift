@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Fuzz targets for the decoders of SyncProtocol, Binlog and ResumeStore, one executable each; not part of the normal build.
+/// Fuzz targets for the decoders of SyncProtocol, Binlog and ResumeStore; not part of the normal build.
 ///
 /// Run them by `tools/fuzz/run`. The module is compiled here with the fuzzer's instrumentation.
 let fuzzed: [SwiftSetting] = [
