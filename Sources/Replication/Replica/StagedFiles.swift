@@ -258,8 +258,9 @@ final class StagedFiles: Sendable {
             }
             if bad.isEmpty {
                 try file.synchronize()
+                // Not closed here: a sync of another task may still hold it, and a closed
+                // descriptor's number may already be another file's. Its last reference closes it.
                 self.state.withLock { $0.open[name] = nil }
-                try file.close()
             }
             return (digest, bad)
         }
