@@ -120,7 +120,8 @@ let package = Package(
             [
                 "Replication", "ReplicationCore", "Keyspace", "PikaStorage", "Binlog",
                 "SyncProtocol",
-                "RateLimit", "ResumeStore", "FileIO", "TestKit", nioCore, nioPosix, nioEmbedded,
+                "RateLimit", "ResumeStore", "FileIO", "TestKit", "CXXHash", nioCore, nioPosix,
+                nioEmbedded, logging,
             ]),
         suite(
             "PikaServerTests",

@@ -310,7 +310,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
         status.throttleBytesPerSecond = self.environment.limiter.bytesPerSecond
         status.databases = self.names.compactMap { self.databases[$0]?.status(self.session) }
         status.receivedBytesPerSecond = status.databases.reduce(self.meter.bytesPerSecond) {
-            $0 + ($1.copy?.bytesPerSecond ?? 0)
+            $0 + ($1.phase == .copying ? $1.copy?.bytesPerSecond ?? 0 : 0)
         }
         let now = MonotonicInstant.now
         func secondsSince(_ instant: MonotonicInstant?) -> UInt64? {

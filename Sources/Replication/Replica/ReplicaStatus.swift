@@ -95,7 +95,7 @@ extension ReplicaStatus {
         public var durable: BinlogPosition
         /// End of what clients see.
         public var applied: BinlogPosition
-        /// The full copy, while there is one.
+        /// The full copy, while there is one; afterwards the last one of this process.
         public var copy: Copy?
         /// Whether a full copy was begun and is not in use yet: persisted before its first byte.
         public var hasUnfinishedCopy: Bool

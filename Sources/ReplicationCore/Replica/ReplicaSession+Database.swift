@@ -102,8 +102,9 @@ extension ReplicaSession {
         let local = self.databases[name]?.local
         var claim: HistoryClaim?
         if self.master?.isPeer == true, let local {
+            // What the master began behind our end says nothing about our items.
             claim = HistoryClaim(
-                entries: local.history, digest: local.digest,
+                entries: local.history.filter { $0.start <= local.end }, digest: local.digest,
                 endsInsideGroup: local.endsInsideGroup)
         }
         return self.send(

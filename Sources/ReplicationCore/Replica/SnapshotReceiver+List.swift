@@ -111,7 +111,9 @@ extension SnapshotReceiver {
         let byName = Dictionary(
             remainder.files.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         for index in self.files.indices {
-            guard let left = byName[self.files[index].name] else { continue }
+            guard let left = byName[self.files[index].name],
+                self.configuration.isPeer || Self.isLasting(left.name)
+            else { continue }
             let end = left.islands.last?.upperBound ?? left.prefixBytes
             if let size = self.files[index].sizeBytes {
                 guard end <= size else { continue }
@@ -121,6 +123,14 @@ extension SnapshotReceiver {
             self.bytesResumed &+= self.files[index].take(
                 prefix: left.prefixBytes, islands: left.islands)
         }
+    }
+
+    /// Whether a file of a real Pika's dump may be kept over a restart.
+    ///
+    /// A dump that is made anew at the same position has the same id, but other small files that
+    /// tell which tables belong together.
+    private static func isLasting(_ name: String) -> Bool {
+        name.hasSuffix(".sst") || name.hasSuffix(".log")
     }
 
     mutating func prepared() -> [Directive] {
