@@ -170,6 +170,19 @@ public struct SnapshotReceiver: Equatable, Sendable {
         public var highestEffectiveNowSeconds: Int64
         /// Names of all files.
         public var names: [String]
+
+        /// Creates an outcome.
+        public init(
+            snapshotID: SnapshotID, position: BinlogPosition, digest: UInt64,
+            history: [HistoryEntry], highestEffectiveNowSeconds: Int64, names: [String]
+        ) {
+            self.snapshotID = snapshotID
+            self.position = position
+            self.digest = digest
+            self.history = history
+            self.highestEffectiveNowSeconds = highestEffectiveNowSeconds
+            self.names = names
+        }
     }
 
     /// What happened.
