@@ -1,3 +1,4 @@
+internal import Binlog
 internal import FileIO
 internal import Keyspace
 internal import Logging
@@ -70,11 +71,12 @@ final class SnapshotCatalog {
     func request(
         database: Int, wanted: SnapshotID?, now: MonotonicInstant, for requester: Requester
     ) -> SnapshotStatus {
-        if let wanted, let entry = self.entries[wanted], entry.stored.databaseIndex == database {
+        if let wanted, let entry = self.entries[wanted], entry.stored.databaseIndex == database,
+            self.canBeFollowed(entry)
+        {
             return self.choose(entry, requester, now: now)
         }
-        let newest = self.newestEntry(database)
-        if let newest {
+        if let newest = self.newestEntry(database), self.canBeFollowed(newest) {
             let age = now.since(newest.since)
             let isFresh = age <= .seconds(self.settings.snapshotJoinSeconds)
             let count = self.entries.values.count { $0.stored.databaseIndex == database }
@@ -92,6 +94,15 @@ final class SnapshotCatalog {
             self.beginCut(database, requester, now: now)
         }
         return self.preparing(database, now: now)
+    }
+
+    /// Whether the log still reaches back to the snapshot.
+    ///
+    /// Its lease may have been dropped since it held too much; a copy of it would end in the next
+    /// full copy (F27).
+    private func canBeFollowed(_ entry: Entry) -> Bool {
+        let database = self.context.keyspace.databases[entry.stored.databaseIndex]
+        return database.log.start <= entry.stored.manifest.position
     }
 
     private func choose(
