@@ -39,7 +39,10 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
     private var manifest: SnapshotManifest?
     private var handler: FileClientHandler?
     private var connectionNumber = 0
-    private var pendingEvents: [SnapshotReceiver.Event] = []
+    /// Events that wait for their turn, a chunk's bytes with it: a write that fails makes the channel
+    /// deliver what it has read from within `flush`, so an arrival can come while another event is
+    /// being handled.
+    private var pendingEvents: [(event: SnapshotReceiver.Event, data: ByteBuffer?)] = []
     private var isHandling = false
     private var storing: ByteBuffer?
     private var pumpTimer: Scheduled<Void>?
@@ -126,13 +129,17 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
 
     // MARK: The loop
 
-    private func handle(_ event: SnapshotReceiver.Event) {
-        self.pendingEvents.append(event)
+    private func handle(_ event: SnapshotReceiver.Event, data: ByteBuffer? = nil) {
+        self.pendingEvents.append((event, data))
         guard !self.isHandling else { return }
         self.isHandling = true
         while !self.pendingEvents.isEmpty, !self.hasEnded {
-            let event = self.pendingEvents.removeFirst()
-            for directive in self.receiver.handle(event, now: .now) { self.perform(directive) }
+            let next = self.pendingEvents.removeFirst()
+            self.storing = next.data
+            for directive in self.receiver.handle(next.event, now: .now) {
+                self.perform(directive)
+            }
+            self.storing = nil
         }
         self.pendingEvents = []
         self.isHandling = false
@@ -267,13 +274,12 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
                         snapshotID: read.snapshotID, read.refusal))
                 return
             }
-            self.storing = response.data
             self.handle(
                 .arrived(
                     SnapshotReceiver.Arrival(
                         id: read.requestID, reader: read.readerIndex,
-                        snapshotID: read.snapshotID, chunk: chunk)))
-            self.storing = nil
+                        snapshotID: read.snapshotID, chunk: chunk)),
+                data: response.data)
         }
     }
 

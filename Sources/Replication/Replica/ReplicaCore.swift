@@ -27,7 +27,9 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
     private(set) var databases: [String: ReplicaDatabase] = [:]
     private let names: [String]
     private var ticker: RepeatedTask?
-    private var pendingEvents: [ReplicaSession.Event] = []
+    /// Events that wait for their turn, a run's bytes with it: a write that fails makes the channel
+    /// deliver what it has read from within `flush`, while another event is being handled.
+    private var pendingEvents: [(event: ReplicaSession.Event, run: ApplyQueue.Run?)] = []
     private var isHandling = false
     private var currentRun: ApplyQueue.Run?
     private var isReadingHeld = false
@@ -121,14 +123,18 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
     // MARK: The loop
 
     /// Takes an event; on the loop.
-    func handle(_ event: ReplicaSession.Event) {
-        self.pendingEvents.append(event)
+    func handle(_ event: ReplicaSession.Event) { self.handle(event, run: nil) }
+
+    private func handle(_ event: ReplicaSession.Event, run: ApplyQueue.Run?) {
+        self.pendingEvents.append((event, run))
         guard !self.isHandling else { return }
         self.isHandling = true
         while !self.pendingEvents.isEmpty {
-            let event = self.pendingEvents.removeFirst()
-            guard let directives = self.session?.handle(event, now: .now) else { continue }
+            let next = self.pendingEvents.removeFirst()
+            guard let directives = self.session?.handle(next.event, now: .now) else { continue }
+            self.currentRun = next.run
             for directive in directives { self.perform(directive) }
+            self.currentRun = nil
         }
         self.isHandling = false
     }
@@ -264,14 +270,12 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
                 byteCount += chips[end].itemRange.count
                 end += 1
             }
-            self.currentRun = ApplyQueue.Run(
-                batch: batch, chips: index..<end, byteCount: byteCount)
             self.handle(
                 .items(
                     ReplicaSession.Items(
                         database: name, session: first.session, first: first.end,
-                        last: chips[end - 1].end)))
-            self.currentRun = nil
+                        last: chips[end - 1].end)),
+                run: ApplyQueue.Run(batch: batch, chips: index..<end, byteCount: byteCount))
             index = end
         }
     }
@@ -284,7 +288,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
         guard !self.isReadingHeld, self.queuedBytes > ApplyQueue.highWaterBytes else { return }
         self.isReadingHeld = true
         self.handler?.setHeld(true)
-        self.pendingEvents.append(.readingPaused(true))
+        self.pendingEvents.append((.readingPaused(true), nil))
     }
 
     /// A run was applied; on the loop.
