@@ -351,6 +351,9 @@ public final class Database: @unchecked Sendable {
         live.stores[kind].integerProperty(name)
     }
 
+    /// Bytes used by a store's rows kept in memory.
+    public func rowCacheUsageBytes(of kind: StoreKind) -> Int { live.stores[kind].rowCacheUsageBytes }
+
     /// The last background error of a store, or `nil`.
     public func backgroundError(of kind: StoreKind) -> String? { files.backgroundErrors[kind] }
 

@@ -123,6 +123,7 @@ struct OpenedData: Sendable {
         // makes compaction dearer.
         options.memtableBytes = min(16 << 20, max(1 << 20, settings.writeBufferBytes / 8))
         options.targetFileBytes = settings.targetFileBytes
+        options.rowCacheBytes = settings.rowCacheBytes / max(1, settings.databases)
         options.blockBytes = settings.blockSizeBytes
         options.maxOpenFiles = settings.maxCacheFiles
         options.compression =

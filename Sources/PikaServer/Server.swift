@@ -114,8 +114,9 @@ public final class Server: Sendable {
         conf.observe { [weak self] name, settings in self?.apply(name, settings) }
     }
 
+    /// Two loops on two cores would only wait for each other's commits, and for the clients'.
     private static func loopCount(_ settings: Settings) -> Int {
-        settings.commandLoops > 0 ? settings.commandLoops : min(4, System.coreCount)
+        settings.commandLoops > 0 ? settings.commandLoops : max(1, min(4, System.coreCount / 2))
     }
 
     // MARK: Running

@@ -17,13 +17,15 @@ public final class Store: Sendable {
     nonisolated(unsafe) let handle: OpaquePointer
     private let environment: StoreEnvironment
     private let hooks: HookBox?
+    /// Rows of the meta family that were read lately.
+    let rowCache: RowCache?
 
     /// How long `flush` waits for memtables to go before it reports that they stay.
     static let flushCheckLimitMilliseconds = 5000
 
     private init(
         handle: OpaquePointer, path: String, kind: StoreKind, isReadOnly: Bool,
-        environment: StoreEnvironment, hooks: HookBox?
+        environment: StoreEnvironment, hooks: HookBox?, rowCacheBytes: Int = 0
     ) {
         self.handle = handle
         self.path = path
@@ -31,7 +33,11 @@ public final class Store: Sendable {
         self.isReadOnly = isReadOnly
         self.environment = environment
         self.hooks = hooks
+        rowCache = rowCacheBytes > 0 ? RowCache(limitBytes: rowCacheBytes) : nil
     }
+
+    /// Bytes used by rows kept.
+    public var rowCacheUsageBytes: Int { rowCache?.usedBytes ?? 0 }
 
     deinit { pk_store_free(handle) }
 
@@ -52,7 +58,7 @@ public final class Store: Sendable {
         guard let opened else { throw takeError(&error, path: path) }
         return Store(
             handle: opened, path: path, kind: kind, isReadOnly: false, environment: environment,
-            hooks: box)
+            hooks: box, rowCacheBytes: options.rowCacheBytes / (kind == .strings ? 2 : 8))
     }
 
     /// Opens an existing store for reading only: nothing in the directory is changed.

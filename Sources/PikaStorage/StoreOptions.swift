@@ -44,6 +44,10 @@ public struct StoreOptions: Equatable, Sendable {
     public var blockBytes = 4096
     /// Bits per key of the bloom filters.
     public var bloomBitsPerKey = 10
+    /// Bytes for rows read lately, over the five stores of a database; 0 keeps none.
+    ///
+    /// Half of them are for strings, an eighth for each other type.
+    public var rowCacheBytes = 8 << 20
     /// Leave out the filter blocks of the last level (GET of missing keys gets dearer).
     public var optimizeFiltersForHits = false
     /// Table files kept open; -1 for all.

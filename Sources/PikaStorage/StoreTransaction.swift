@@ -32,7 +32,7 @@ public final class StoreTransaction {
         self.store = store
         kind = store.kind
         core = .allocate(capacity: 1)
-        core.initialize(to: TransactionCore(handle: store.handle))
+        core.initialize(to: TransactionCore(store))
     }
 
     deinit {
@@ -78,6 +78,22 @@ public final class StoreTransaction {
             guard row.pointee.value_length != PK_ROW_DELETE else { return nil }
             return Bytes(start: row.pointee.value, count: Int(row.pointee.value_length))
         }
+        guard family == .meta, core.pointee.snapshot == nil, let cache = core.pointee.cache else {
+            return try readStore(family, key)
+        }
+        let buffer = core.pointee.pins.buffer()
+        switch cache._withUnsafeGuaranteedRef({ $0.copy(key, to: buffer) }) {
+        case .hit(let length): return Bytes(start: buffer, count: length)
+        case .miss(let ticket):
+            let row = try readStore(family, key)
+            if let row { cache._withUnsafeGuaranteedRef { $0.install(key, row, ticket) } }
+            return row
+        }
+    }
+
+    /// Reads a row of the store into the pin of this level; leaves the level when it throws.
+    private func readStore(_ family: Family, _ key: Bytes) throws(StorageError) -> Bytes? {
+        let core = core
         var value: UnsafeRawPointer?
         var length = 0
         var error = pk_error()
@@ -156,9 +172,13 @@ public final class StoreTransaction {
         }
         guard core.pointee.overlay.rowCount != 0 else { return .done }
         var error = pk_error()
+        let rows = core.pointee.overlay.rows
+        let rowCount = core.pointee.overlay.rowCount
+        store.rowCache?.beginWrite(rows, count: rowCount)
         let code = pk_write(
-            core.pointee.handle, core.pointee.batch, core.pointee.overlay.rows,
-            core.pointee.overlay.rowCount, mode == .withoutStall ? 1 : 0, &error)
+            core.pointee.handle, core.pointee.batch, rows, rowCount,
+            mode == .withoutStall ? 1 : 0, &error)
+        store.rowCache?.endWrite(rows, count: rowCount, isWritten: code == 0)
         guard code == 0 else {
             if mode == .withoutStall, code == Int32(PK_INCOMPLETE) {
                 pk_error_clear(&error)
@@ -177,7 +197,7 @@ public final class StoreTransaction {
     public func rebind(to store: Store) {
         precondition(store.kind == kind, "a transaction of \(kind) can't go on with \(store.kind)")
         core.pointee.overlay.reset()
-        core.pointee.handle = store.handle
+        core.pointee.bind(to: store)
         self.store = store
     }
 }

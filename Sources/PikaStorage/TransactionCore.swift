@@ -6,6 +6,8 @@ import Glibc
 struct TransactionCore {
     /// The `pk_store`.
     var handle: OpaquePointer
+    /// The store's cache; the transaction holds the store.
+    private(set) var cache: Unmanaged<RowCache>?
     var overlay = Overlay()
     /// The `pk_batch`.
     let batch: OpaquePointer
@@ -14,9 +16,15 @@ struct TransactionCore {
     var pins = Pins()
     var scratch = Scratch()
 
-    init(handle: OpaquePointer) {
-        self.handle = handle
+    init(_ store: Store) {
+        handle = store.handle
+        cache = store.rowCache.map { .passUnretained($0) }
         batch = pk_batch_create()
+    }
+
+    mutating func bind(to store: Store) {
+        handle = store.handle
+        cache = store.rowCache.map { .passUnretained($0) }
     }
 
     mutating func deallocate() {
@@ -33,19 +41,34 @@ struct Pins {
     static let depthLimit = 16
 
     private let pins: UnsafeMutablePointer<OpaquePointer?>
+    /// Copies of rows of the cache, one buffer per level.
+    private let buffers: UnsafeMutablePointer<UnsafeMutableRawPointer?>
     private(set) var depth = 0
     private var pinned: UInt32 = 0
 
     init() {
         pins = .allocate(capacity: Self.depthLimit)
         pins.initialize(repeating: nil, count: Self.depthLimit)
+        buffers = .allocate(capacity: Self.depthLimit)
+        buffers.initialize(repeating: nil, count: Self.depthLimit)
     }
 
     mutating func deallocate() {
         for level in 0..<Self.depthLimit {
             if let pin = pins[level] { pk_pin_destroy(pin) }
+            buffers[level]?.deallocate()
         }
         pins.deallocate()
+        buffers.deallocate()
+    }
+
+    /// This level's room for a row of the cache.
+    func buffer() -> UnsafeMutableRawPointer {
+        if let buffer = buffers[depth - 1] { return buffer }
+        let buffer = UnsafeMutableRawPointer.allocate(
+            byteCount: RowCache.rowLimitBytes, alignment: 16)
+        buffers[depth - 1] = buffer
+        return buffer
     }
 
     /// Enters a level; its pin is handed out when the value comes from the store.

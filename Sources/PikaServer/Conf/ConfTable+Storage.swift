@@ -72,6 +72,13 @@ extension ConfTable {
                 into: \.blockCacheBytes),
             unit: "bytes", commented: true, "One cache of blocks read, shared by all stores."),
         ConfItem(
+            "row-cache", .bytes(67_108_864, 0...(1 << 44), into: \.rowCacheBytes), unit: "bytes",
+            from: .ours,
+            """
+            Memory for strings, and heads of other keys, that were read lately: over all databases,
+            half of it for strings, an eighth for each other type. 0: none.
+            """),
+        ConfItem(
             "block-size", .bytes(4096, 512...16_777_216, into: \.blockSizeBytes), unit: "bytes",
             commented: true, "Size of a block in the stores' files."),
         ConfItem(

@@ -38,6 +38,7 @@ public struct Settings: Sendable {
     package internal(set) var writeBufferBytes = 0
     package internal(set) var targetFileBytes = 0
     package internal(set) var blockCacheBytes = 0
+    package internal(set) var rowCacheBytes = 0
     package internal(set) var blockSizeBytes = 0
     package internal(set) var maxCacheFiles = 0
     package internal(set) var compression = ""

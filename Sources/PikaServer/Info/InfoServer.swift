@@ -21,6 +21,7 @@ struct DataFigures: Sendable {
     var memtableBytes = 0
     var tableReaderBytes = 0
     var blockCacheBytes = 0
+    var rowCacheBytes = 0
     var residentBytes = 0
     /// Names of stores with a background error, such as `db0/strings`.
     var fatalStores: [String] = []
@@ -68,6 +69,7 @@ extension InfoText {
         line("db_memtable_usage", figures.memtableBytes)
         line("db_tablereader_usage", figures.tableReaderBytes)
         line("db_blockcache_usage", figures.blockCacheBytes)
+        line("db_rowcache_usage", figures.rowCacheBytes)
         line("used_memory_rss", figures.residentBytes)
         let isFatal = !figures.fatalStores.isEmpty || !figures.refusals.isEmpty
         line("db_fatal", isFatal ? 1 : 0)

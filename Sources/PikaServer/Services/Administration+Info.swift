@@ -142,6 +142,7 @@ extension Administration {
                 figures.memtableBytes += property("rocksdb.cur-size-all-mem-tables", kind, database)
                 figures.tableReaderBytes += property(
                     "rocksdb.estimate-table-readers-mem", kind, database)
+                figures.rowCacheBytes += database.rowCacheUsageBytes(of: kind)
                 if database.backgroundError(of: kind) != nil {
                     figures.fatalStores.append("\(database.name)/\(kind.directoryName)")
                 }
