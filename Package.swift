@@ -58,6 +58,7 @@ let package = Package(
         module("RESP", [nioCore]),
         module("RateLimit"),
         module("ReplicationCore", ["SyncProtocol"]),
+        module("RDB"),
 
         // State on disk.
         .target(name: "CFileShim"),
@@ -94,6 +95,7 @@ let package = Package(
         module("TestKit", ["FileIO", "SyncProtocol"]),
         suite("SyncProtocolTests", ["SyncProtocol", "TestKit", nioCore, protobuf]),
         suite("RateLimitTests", ["RateLimit"]),
+        suite("RDBTests", ["RDB"], resources: [.copy("Fixtures")]),
         suite("RESPTests", ["RESP", nioCore]),
         suite("ReplicationCoreTests", ["ReplicationCore", "SyncProtocol", "TestKit"]),
         suite("FileIOTests", ["FileIO", "TestKit"]),

@@ -10,6 +10,7 @@ enum Rules {
         "RESP": ["NIOCore", "Glibc"],
         "RateLimit": [],
         "ReplicationCore": ["SyncProtocol"],
+        "RDB": ["Glibc"],
 
         // State on disk.
         "FileIO": ["Glibc", "CFileShim", "CXXHash"],
@@ -39,7 +40,7 @@ enum Rules {
     /// Modules that must not ask the machine for the time.
     static let clocklessModules: Set<String> = [
         "SyncProtocol", "RESP", "RateLimit", "ReplicationCore", "Binlog", "ResumeStore",
-        "PikaStorage",
+        "PikaStorage", "RDB",
     ]
     static let clockTokens = [
         "Date()", "clock_gettime(", "time(nil)", "gettimeofday(", "ContinuousClock",

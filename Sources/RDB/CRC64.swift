@@ -1,0 +1,70 @@
+/// The checksum of RDB files and DUMP payloads: CRC64 with Jones's polynomial, reflected, from 0.
+public struct CRC64: Sendable, Equatable {
+    /// The checksum of the bytes so far.
+    public private(set) var value: UInt64
+
+    /// The checksum of no bytes, or that of a prefix to go on from.
+    public init(value: UInt64 = 0) { self.value = value }
+
+    /// Adds bytes.
+    public mutating func update(_ bytes: UnsafeRawBufferPointer) {
+        let start = self.value
+        self.value = Self.tables.withUnsafeBufferPointer { tables in
+            Self.run(start, bytes, tables)
+        }
+    }
+
+    /// The checksum of `bytes`.
+    public static func checksum(_ bytes: some Collection<UInt8>) -> UInt64 {
+        var crc = CRC64()
+        let done: Void? = bytes.withContiguousStorageIfAvailable {
+            crc.update(UnsafeRawBufferPointer($0))
+        }
+        if done == nil { Array(bytes).withUnsafeBytes { crc.update($0) } }
+        return crc.value
+    }
+
+    /// Eight bytes a round: each table is the one before it, shifted by one byte more.
+    private static func run(
+        _ start: UInt64, _ bytes: UnsafeRawBufferPointer, _ tables: UnsafeBufferPointer<UInt64>
+    ) -> UInt64 {
+        guard let base = bytes.baseAddress, let table = tables.baseAddress else { return start }
+        var crc = start
+        var at = 0
+        while at + 8 <= bytes.count {
+            let word = base.loadUnaligned(fromByteOffset: at, as: UInt64.self)
+            let mixed = crc ^ UInt64(littleEndian: word)
+            let low =
+                table[7 * 256 + Int(mixed & 0xff)] ^ table[6 * 256 + Int(mixed >> 8 & 0xff)]
+                ^ table[5 * 256 + Int(mixed >> 16 & 0xff)]
+                ^ table[4 * 256 + Int(mixed >> 24 & 0xff)]
+            let high =
+                table[3 * 256 + Int(mixed >> 32 & 0xff)]
+                ^ table[2 * 256 + Int(mixed >> 40 & 0xff)]
+                ^ table[256 + Int(mixed >> 48 & 0xff)] ^ table[Int(mixed >> 56)]
+            crc = low ^ high
+            at += 8
+        }
+        while at < bytes.count {
+            let byte = base.load(fromByteOffset: at, as: UInt8.self)
+            crc = table[Int(UInt8(truncatingIfNeeded: crc) ^ byte)] ^ (crc >> 8)
+            at += 1
+        }
+        return crc
+    }
+
+    private static let tables: ContiguousArray<UInt64> = {
+        let reflected: UInt64 = 0x95ac_9329_ac4b_c9b5
+        var tables = ContiguousArray<UInt64>(repeating: 0, count: 8 * 256)
+        for index in 0..<256 {
+            var crc = UInt64(index)
+            for _ in 0..<8 { crc = crc & 1 == 1 ? (crc >> 1) ^ reflected : crc >> 1 }
+            tables[index] = crc
+        }
+        for index in 256..<(8 * 256) {
+            let before = tables[index - 256]
+            tables[index] = tables[Int(before & 0xff)] ^ (before >> 8)
+        }
+        return tables
+    }()
+}
