@@ -71,7 +71,7 @@ let package = Package(
         module("Keyspace", ["Binlog", "PikaStorage", "FileIO", "SyncProtocol", "CXXHash"]),
 
         // Shells.
-        module("Commands", ["Keyspace", "PikaStorage", "RESP", "SyncProtocol"]),
+        module("Commands", ["Keyspace", "PikaStorage", "RDB", "RESP", "SyncProtocol"]),
         module(
             "Replication",
             [

@@ -11,7 +11,9 @@ public final class CommandTable: Sendable {
             KeyCommands.rows + ScanCommands.rows + StringCommands.rows + HashCommands.rows
             + ListCommands.rows + SetCommands.rows + SortedSetCommands.rows
             + SortedSetStoreCommands.rows + ConnectionCommands.rows + ServerCommands.rows
-            + CommandCommands.rows
+            + CommandCommands.rows + BitCommands.rows + HyperLogLogCommands.rows
+            + StringValueCommands.rows + KeyspaceCommands.rows + ObjectCommands.rows
+            + RangeCommands.rows + SortCommands.rows + DumpCommands.rows
         self.index = WordIndex(self.rows.map(\.name))
         self.hotRows = HotRows(self.rows)
     }

@@ -171,11 +171,14 @@ func withScoreText<R>(_ value: Double, _ body: (Bytes) throws -> R) rethrows -> 
 extension Execution {
     /// The last second that a deadline can name (the row has 32 bits).
     static let lastDeadline = Int64(Int32.max)
+    /// Seconds beyond which Redis's milliseconds overflow.
+    static let secondLimit = UInt64(Int64.max / 1000)
 
     /// A deadline `seconds` from now.
     func deadline(
         inSeconds seconds: Int64, _ command: StaticString
     ) throws(CommandError) -> Int64 {
+        guard seconds.magnitude <= Self.secondLimit else { throw .badExpiry(command) }
         let (deadline, overflow) = self.now.addingReportingOverflow(seconds)
         guard !overflow else { throw .badExpiry(command) }
         return try self.checked(deadline, command)
@@ -199,7 +202,9 @@ extension Execution {
 
     /// Refuses what does not fit into the row.
     func checked(_ deadline: Int64, _ command: StaticString) throws(CommandError) -> Int64 {
-        guard deadline <= Self.lastDeadline else { throw .badExpiry(command) }
+        guard deadline <= Self.lastDeadline, deadline.magnitude <= Self.secondLimit else {
+            throw .badExpiry(command)
+        }
         return deadline
     }
 }

@@ -43,7 +43,7 @@ enum ScanCommands {
 }
 
 /// MATCH, COUNT and TYPE.
-private struct ScanOptions {
+struct ScanOptions {
     var pattern: Bytes?
     var count = ScanCommands.defaultCount
     /// Nil = all types.
@@ -212,7 +212,7 @@ extension ScanCommands {
     }
 
     /// Puts the next name and the array's header in front of the elements.
-    private static func finishNamed(_ x: inout Execution, _ start: Int) {
+    static func finishNamed(_ x: inout Execution, _ start: Int) {
         x.reply.insertHeader(.array, count: x.scanned, at: start)
         let next = x.collector.count > 0 ? x.collector.list()[0] : .none
         x.reply.insert(at: start) { reply in

@@ -328,7 +328,13 @@ extension StringCommands {
             return
         }
         guard offset <= Int64(maxStringBytes - patch.count) else { throw CommandError.tooLong }
-        x.reply.integer(try x.performAsSent(.setrange))
+        let expiry = try x.strings.expiry(x.key, now: x.now) ?? 0
+        if expiry == 0, !patch.contains(0) {
+            x.reply.integer(try x.performAsSent(.setrange))
+            return
+        }
+        try x.writePatch(x.key, Int(offset), Array(patch))
+        x.reply.integer(max(oldLength ?? 0, Int(offset) + patch.count))
     }
 }
 

@@ -121,17 +121,21 @@ public struct Hashes {
     ///
     /// - Parameters:
     ///   - key: the key.
-    ///   - from: the first field that may be visited; empty for all.
+    ///   - from: the first field that may be visited (in reverse the last); empty for all.
     ///   - prefix: only fields that begin with it.
     ///   - now: effective now.
+    ///   - reverse: from high to low; needs an empty prefix.
     ///   - body: takes field and value; returns whether to go on.
     public func forEach(
         _ key: Bytes, from: Bytes = .none, prefix: Bytes = .none, now: Int64,
-        _ body: (_ field: Bytes, _ value: Bytes) throws(StorageError) -> Bool
+        reverse: Bool = false, _ body: (_ field: Bytes, _ value: Bytes) throws(StorageError) -> Bool
     ) throws(StorageError) {
         try transaction.forEachElement(
-            key, .data, prefix: prefix, now: now,
-            start: { keys, _ in keys.key(from.isBefore(prefix) ? prefix : from) },
+            key, .data, reverse: reverse, prefix: prefix, now: now,
+            start: { keys, _ in
+                reverse && from.isEmpty
+                    ? nil : keys.key(from.isBefore(prefix) ? prefix : from)
+            },
             { field, value, _ throws(StorageError) in try body(field, value) })
     }
 

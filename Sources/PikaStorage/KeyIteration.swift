@@ -47,18 +47,19 @@ extension StoreTransaction {
     /// The reserved row is left out.
     ///
     /// - Parameters:
-    ///   - from: the first key that may be visited; empty for the start.
+    ///   - from: the first key that may be visited (in reverse the last); empty for all.
     ///   - prefix: only keys that begin with it.
     ///   - now: effective now, Unix seconds.
     ///   - fillCache: whether blocks that are read shall stay in the block cache.
+    ///   - reverse: from high to low; needs an empty prefix.
     ///   - body: takes the key and its deadline (0 for none); returns whether to go on.
     public func forEachKey(
         from: Bytes, prefix: Bytes = .none, now: Int64, fillCache: Bool = true,
-        _ body: (_ key: Bytes, _ expiry: Int32) throws(StorageError) -> Bool
+        reverse: Bool = false, _ body: (_ key: Bytes, _ expiry: Int32) throws(StorageError) -> Bool
     ) throws(StorageError) {
+        let start: Bytes? = reverse && from.isEmpty ? nil : from.isBefore(prefix) ? prefix : from
         try scan(
-            .meta, prefix: prefix, from: from.isBefore(prefix) ? prefix : from,
-            fillCache: fillCache
+            .meta, prefix: prefix, from: start, reverse: reverse, fillCache: fillCache
         ) { key, row throws(StorageError) in
             guard let state = try KeyState(decoding: row, kind: kind), state.isLive(now: now),
                 !AppliedRow.isReserved(key)

@@ -20,7 +20,7 @@ enum Rules {
         "Keyspace": ["Binlog", "PikaStorage", "FileIO", "SyncProtocol", "CXXHash", "Glibc"],
 
         // Shells.
-        "Commands": ["Keyspace", "PikaStorage", "RESP", "SyncProtocol", "Glibc"],
+        "Commands": ["Keyspace", "PikaStorage", "RDB", "RESP", "SyncProtocol", "Glibc"],
         "Replication": [
             "Keyspace", "Binlog", "ResumeStore", "ReplicationCore", "RateLimit", "SyncProtocol",
             "FileIO", "PikaStorage", "CXXHash", "NIOCore", "NIOPosix", "Logging", "Glibc",
