@@ -139,7 +139,9 @@ extension CommandCommands {
         let last = row.keys.last < 0 ? request.count + row.keys.last : row.keys.last
         var keys = stride(from: row.keys.first, through: last, by: row.keys.step)
             .map { request[$0] }
-        if row.flags.contains(.movableKeys) {
+        if row.name.bytes.isWord("sort") {
+            keys = SortCommands.keys(of: request)
+        } else if row.flags.contains(.movableKeys) {
             // ZUNIONSTORE and ZINTERSTORE: the destination, then a count and so many keys.
             guard let number = Decimal.parseInteger(request[2]), number > 0,
                 number <= Int64(request.count - 3)

@@ -40,6 +40,8 @@ enum ScanCommands {
 
     /// The stores in the order in which SCAN visits them.
     static let order: [StoreKind] = [.strings, .hashes, .sets, .lists, .zsets]
+    /// The order in which KEYS does.
+    static let keysOrder: [StoreKind] = [.strings, .hashes, .zsets, .sets, .lists]
 }
 
 /// MATCH, COUNT and TYPE.
@@ -107,7 +109,7 @@ extension ScanCommands {
         let limit = x.environment.maxReplyBytes.load(ordering: .relaxed)
         let start = x.reply.count
         var found = 0
-        for each in order where kind == nil || kind == each {
+        for each in keysOrder where kind == nil || kind == each {
             try x.group.transactions[each].forEachKey(
                 from: .none, prefix: prefix, now: x.now
             ) { name, _ in

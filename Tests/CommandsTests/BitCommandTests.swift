@@ -228,6 +228,8 @@ struct KeyspaceCommandTests {
             -ERR One or more scores can't be converted into double
             > SORT s ALPHA DESC
             ["b", "a"]
+            > COMMAND GETKEYS SORT abc STORE invalid STORE def
+            ["abc", "def"]
             > SORT missing STORE d
             :0
             > EXISTS d
