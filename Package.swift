@@ -59,6 +59,7 @@ let package = Package(
         module("RateLimit"),
         module("ReplicationCore", ["SyncProtocol"]),
         module("RDB"),
+        module("RedisSync"),
 
         // State on disk.
         .target(name: "CFileShim"),
@@ -96,6 +97,7 @@ let package = Package(
         suite("SyncProtocolTests", ["SyncProtocol", "TestKit", nioCore, protobuf]),
         suite("RateLimitTests", ["RateLimit"]),
         suite("RDBTests", ["RDB"], resources: [.copy("Fixtures")]),
+        suite("RedisSyncTests", ["RedisSync"]),
         suite("RESPTests", ["RESP", nioCore]),
         suite("ReplicationCoreTests", ["ReplicationCore", "SyncProtocol", "TestKit"]),
         suite("FileIOTests", ["FileIO", "TestKit"]),

@@ -11,6 +11,7 @@ enum Rules {
         "RateLimit": [],
         "ReplicationCore": ["SyncProtocol"],
         "RDB": ["Glibc"],
+        "RedisSync": [],
 
         // State on disk.
         "FileIO": ["Glibc", "CFileShim", "CXXHash"],
@@ -40,7 +41,7 @@ enum Rules {
     /// Modules that must not ask the machine for the time.
     static let clocklessModules: Set<String> = [
         "SyncProtocol", "RESP", "RateLimit", "ReplicationCore", "Binlog", "ResumeStore",
-        "PikaStorage", "RDB",
+        "PikaStorage", "RDB", "RedisSync",
     ]
     static let clockTokens = [
         "Date()", "clock_gettime(", "time(nil)", "gettimeofday(", "ContinuousClock",
