@@ -153,6 +153,47 @@ struct BitCommandTests {
     }
 }
 
+@Suite("Large values")
+struct LargeValueTests {
+    @Test("Commands over large values run on the pool and answer the same")
+    func pool() throws {
+        let harness = try Harness()
+        defer { harness.close() }
+        let value = [UInt8](repeating: 0x61, count: 1_000_000)
+        #expect(harness.run([bytes("SET"), bytes("k"), value]).description == "+OK")
+        check(
+            harness,
+            """
+            > BITCOUNT k
+            :3000000
+            > BITPOS k 0
+            :0
+            > BITOP NOT d k
+            :1000000
+            > BITFIELD k INCRBY u8 0 1
+            [:98]
+            > COPY k l
+            :1
+            > EXPIRE k 100
+            :1
+            > SETBIT k 8000007 1
+            :0
+            > TTL k
+            :100
+            > STRLEN k
+            :1000001
+            > SET a abc
+            +OK
+            > LCS k a LEN
+            :1
+            > LCS k k LEN
+            -ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len
+            > SETRANGE k 536870912 x
+            -ERR string exceeds maximum allowed size (proto-max-bulk-len)
+            """)
+    }
+}
+
 @Suite("Whole keys")
 struct KeyspaceCommandTests {
     @Test("Keys are renamed and copied with all their types and deadlines")
