@@ -1,7 +1,8 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Fuzz targets for the decoders of SyncProtocol, Binlog and ResumeStore; not part of the normal build.
+/// Fuzz targets for the decoders of SyncProtocol, Binlog, ResumeStore, RDB and
+/// RedisSync; not part of the normal build.
 ///
 /// Run them by `tools/fuzz/run`. The module is compiled here with the fuzzer's instrumentation.
 let fuzzed: [SwiftSetting] = [
@@ -36,6 +37,13 @@ func reader(_ name: String, _ modules: [Target.Dependency]) -> Target {
         linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
 }
 
+/// The target of a module that needs no other.
+func pure(_ name: String, _ module: String) -> Target {
+    .executableTarget(
+        name: name, dependencies: [.byName(name: module)], path: "Sources/\(name)",
+        swiftSettings: fuzzed, linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
+}
+
 let package = Package(
     name: "fuzz",
     dependencies: [
@@ -58,6 +66,10 @@ let package = Package(
         instrumented("Binlog", ["FileIO", "SyncProtocol", "CXXHash"]),
         instrumented("ResumeStore", ["FileIO", "SyncProtocol", "CXXHash"]),
         instrumented("TestKit", ["FileIO", "SyncProtocol"]),
+        instrumented("RDB", []),
+        instrumented("RedisSync", []),
+        pure("FuzzRDB", "RDB"),
+        pure("FuzzRedisSync", "RedisSync"),
         reader("FuzzBinlog", ["Binlog"]),
         reader("FuzzSidecar", ["Binlog"]),
         reader("FuzzResume", ["ResumeStore"]),
