@@ -1,6 +1,7 @@
 import Keyspace
 import PikaStorage
 import RESP
+import Synchronization
 
 /// Commands on sets.
 enum SetCommands {
@@ -136,8 +137,13 @@ extension SetCommands {
             try x.limit(Int(-wanted))
             try collect(&x, indexes: Array(0..<size))
             let members = x.collector.list()
+            let limit = x.environment.maxReplyBytes.load(ordering: .relaxed)
+            let start = x.reply.count
             x.reply.array(Int(-wanted))
-            for _ in 0..<Int(-wanted) { x.bulkOrNull(members.randomElement()) }
+            for _ in 0..<Int(-wanted) {
+                x.bulkOrNull(members.randomElement())
+                guard x.reply.count - start <= limit else { throw CommandError.replyTooLarge }
+            }
         }
     }
 

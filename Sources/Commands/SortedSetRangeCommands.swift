@@ -115,7 +115,7 @@ extension SortedSetRangeCommands {
         let stop = try x.integer(3)
         let size = Int64(try x.zsets.count(x.key, now: x.now))
         // Members in front of the range are walked over too.
-        try x.limit(Int(max(0, min(size, (stop < 0 ? size + stop : stop) + 1))))
+        try x.limit(Int(max(0, min(size - 1, stop < 0 ? size + stop : stop) + 1)))
         try x.zsets.forEachByRank(
             x.key, start: start, stop: stop, reverse: options.reverse, now: x.now
         ) { member, score in

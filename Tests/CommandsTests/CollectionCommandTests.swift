@@ -1,3 +1,5 @@
+import Commands
+import Synchronization
 import Testing
 
 @Suite("Hash and list commands")
@@ -257,6 +259,11 @@ struct SetCommandTests {
         #expect(some.count == 10 && Set(some).count == 10 && all.isSuperset(of: some))
         #expect(texts(harness.run("SRANDMEMBER s 100")).count == 50)
         #expect(texts(harness.run("SRANDMEMBER s -100")).count == 100)
+        // More repetitions than a reply may hold are refused, not gathered in memory.
+        harness.environment.maxReplyBytes.store(1000, ordering: .relaxed)
+        #expect(
+            harness.run("SRANDMEMBER s -2147483647").description
+                == "-ERR Response exceeds the max-client-response-size limit")
         let popped = texts(harness.run("SPOP s 20"))
         #expect(Set(popped).count == 20 && all.isSuperset(of: popped))
         #expect(harness.run("SCARD s").description == ":30")
@@ -404,6 +411,19 @@ struct SortedSetCommandTests {
             []
             > ZPOPMIN z -1
             -ERR value is out of range, must be positive
+            """)
+    }
+
+    @Test("Places at the ends of the integers")
+    func farPlaces() throws {
+        try check(
+            """
+            > ZADD z 1 a 2 b
+            :2
+            > ZRANGE z 1 9223372036854775807
+            ["b"]
+            > ZRANGE z -9223372036854775808 -9223372036854775808
+            []
             """)
     }
 
