@@ -129,25 +129,18 @@ extension CommandCommands {
         guard let row = x.environment.table.row(request[0]) else {
             throw CommandError.reply("ERR Invalid command specified")
         }
-        guard row.keys.first > 0 else {
+        guard row.keys.first > 0 || row.keys.isMovable else {
             throw CommandError.reply("ERR The command has no key arguments")
         }
         let arity = row.arity
         guard arity >= 0 ? request.count == arity : request.count >= -arity else {
             throw CommandError.reply("ERR Invalid number of arguments specified for command")
         }
-        let last = row.keys.last < 0 ? request.count + row.keys.last : row.keys.last
-        var keys = stride(from: row.keys.first, through: last, by: row.keys.step)
-            .map { request[$0] }
-        if row.name.bytes.isWord("sort") {
-            keys = SortCommands.keys(of: request)
-        } else if row.flags.contains(.movableKeys) {
-            // ZUNIONSTORE and ZINTERSTORE: the destination, then a count and so many keys.
-            guard let number = Decimal.parseInteger(request[2]), number > 0,
-                number <= Int64(request.count - 3)
-            else { throw CommandError.reply("ERR Invalid arguments specified for command") }
-            keys += request[3..<3 + Int(number)]
-        }
+        let keys =
+            row.name.bytes.isWord("sort")
+            ? SortCommands.keys(of: request) : row.keys.list(in: request)
+        guard !keys.isEmpty, row.keys.countAt == 0 || keys.count > (row.keys.first > 0 ? 1 : 0)
+        else { throw CommandError.reply("ERR Invalid arguments specified for command") }
         x.reply.array(keys.count)
         for key in keys { x.reply.bulk(key) }
     }
@@ -176,6 +169,7 @@ extension CommandRow {
         case .list: names.append("@list")
         case .set: names.append("@set")
         case .sortedSet: names.append("@sortedset")
+        case .geo: names.append("@geo")
         case .connection: names.append("@connection")
         case .server: break
         }

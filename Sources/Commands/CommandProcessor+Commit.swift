@@ -12,6 +12,9 @@ extension CommandProcessor {
         let keys = row.pointee.keys
         let group = self.execution.pointee.group
         let arguments = self.execution.pointee.arguments
+        if keys.isMovable {
+            return keys.list(in: arguments).withUnsafeBufferPointer { group.lock($0) }
+        }
         guard keys.last != keys.first else {
             return group.lock(arguments[keys.first])
         }

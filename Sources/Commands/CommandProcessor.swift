@@ -338,18 +338,30 @@ extension CommandProcessor {
             let name = self.environment.table.rows[index].name
             return .text("NOPERM this user has no permissions to run the '\(name)' command")
         }
-        if row.pointee.keys.first > 0, self.namesReservedKey(row.pointee.keys) {
+        if row.pointee.keys.first > 0 || row.pointee.keys.isMovable,
+            self.namesReservedKey(row.pointee.keys)
+        {
             return .reservedKey
         }
-        if flags.contains(.write), self.environment.isReadOnlyReplica.load(ordering: .relaxed) {
+        if flags.contains(.write), self.environment.isReadOnlyReplica.load(ordering: .relaxed),
+            !flags.contains(.writesIfStored) || self.namesDestination(row.pointee.keys)
+        {
             return .readOnly
         }
         return nil
     }
 
+    /// Whether a command that writes only with STORE has one.
+    private func namesDestination(_ keys: KeyPositions) -> Bool {
+        keys.list(in: self.execution.pointee.arguments).count > 1
+    }
+
     @inline(__always)
     private func namesReservedKey(_ keys: KeyPositions) -> Bool {
         let arguments = self.execution.pointee.arguments
+        if keys.isMovable {
+            return keys.list(in: arguments).contains { AppliedRow.isReserved($0) }
+        }
         let last = min(keys.last < 0 ? arguments.count + keys.last : keys.last, arguments.count - 1)
         var index = keys.first
         while index <= last {

@@ -1,3 +1,6 @@
+import PikaStorage
+import RESP
+
 /// Properties of a command that the command path and COMMAND INFO need.
 public struct CommandFlags: OptionSet, Sendable, Hashable {
     /// The bits.
@@ -25,12 +28,14 @@ public struct CommandFlags: OptionSet, Sendable, Hashable {
     public static let multi = CommandFlags(rawValue: 1 << 8)
     /// Uncommitted writes of the burst must be committed before it runs.
     public static let commitsFirst = CommandFlags(rawValue: 1 << 9)
-    /// Takes key locks itself: the positions of its keys depend on other arguments.
+    /// The positions of its keys depend on other arguments.
     public static let movableKeys = CommandFlags(rawValue: 1 << 10)
     /// Has subcommands.
     public static let container = CommandFlags(rawValue: 1 << 11)
     /// The whole database or server is its subject: no key locks, a gate of its own.
     public static let suspend = CommandFlags(rawValue: 1 << 12)
+    /// Writes only when it names a destination (STORE): without one a replica may run it.
+    public static let writesIfStored = CommandFlags(rawValue: 1 << 20)
 }
 
 /// Positions of the keys among the arguments, the command word being 0.
@@ -41,6 +46,10 @@ public struct KeyPositions: Sendable, Equatable {
     public var last: Int
     /// Distance of two keys.
     public var step: Int
+    /// Index of the word that tells how many keys follow it; 0 when there is none.
+    public var countAt: Int32 = 0
+    /// Index from which `STORE key` and `STOREDIST key` are looked for; 0 when they are not.
+    public var storeFrom: Int32 = 0
 
     /// Names the positions.
     public init(_ first: Int, _ last: Int, _ step: Int) {
@@ -48,6 +57,24 @@ public struct KeyPositions: Sendable, Equatable {
         self.last = last
         self.step = step
     }
+
+    /// A number of keys at `index` and the keys behind it, besides a leading key when there is one.
+    public static func counted(at index: Int32, behindKey: Bool = false) -> KeyPositions {
+        var keys = behindKey ? KeyPositions.one : .none
+        keys.countAt = index
+        return keys
+    }
+
+    /// The first argument, and the destinations that STORE and STOREDIST name from `index` on.
+    public static func storing(from index: Int32) -> KeyPositions {
+        var keys = KeyPositions.one
+        keys.storeFrom = index
+        return keys
+    }
+
+    /// True when the positions depend on other arguments.
+    @inline(__always)
+    public var isMovable: Bool { self.countAt | self.storeFrom != 0 }
 
     /// No keys.
     public static let none = KeyPositions(0, 0, 0)
@@ -59,6 +86,36 @@ public struct KeyPositions: Sendable, Equatable {
     public static let all = KeyPositions(1, -1, 1)
     /// Every other argument, from the first.
     public static let pairs = KeyPositions(1, -1, 2)
+}
+
+extension KeyPositions {
+    /// The keys of a request; of a broken one those that can be told.
+    func list(in arguments: UnsafeBufferPointer<Bytes>) -> [Bytes] {
+        var keys: [Bytes] = []
+        if self.first > 0 {
+            let last = self.last < 0 ? arguments.count + self.last : self.last
+            for index in stride(from: self.first, through: last, by: self.step)
+            where index < arguments.count { keys.append(arguments[index]) }
+        }
+        let counter = Int(self.countAt)
+        if counter > 0, counter < arguments.count,
+            let number = Decimal.parseInteger(arguments[counter]), number > 0,
+            number <= Int64(arguments.count - counter - 1)
+        {
+            keys += arguments[counter + 1...counter + Int(number)]
+        }
+        if self.storeFrom > 0 {
+            var index = Int(self.storeFrom)
+            while index + 1 < arguments.count {
+                if arguments[index].isWord("store") || arguments[index].isWord("storedist") {
+                    keys.append(arguments[index + 1])
+                    index += 1
+                }
+                index += 1
+            }
+        }
+        return keys
+    }
 }
 
 /// Family of a command, as COMMAND DOCS and ACL categories name it.
@@ -75,6 +132,8 @@ public enum CommandGroup: String, Sendable, CaseIterable {
     case set
     /// Sorted sets.
     case sortedSet = "sorted-set"
+    /// Places, kept in sorted sets.
+    case geo
     /// Connections.
     case connection
     /// The server and its databases.

@@ -9,7 +9,7 @@ public final class CommandTable: Sendable {
     public init() {
         self.rows =
             KeyCommands.rows + ScanCommands.rows + StringCommands.rows + HashCommands.rows
-            + ListCommands.rows + SetCommands.rows + SortedSetCommands.rows
+            + ListCommands.rows + ListMoveCommands.rows + SetCommands.rows + SortedSetCommands.rows
             + SortedSetStoreCommands.rows + ConnectionCommands.rows + ServerCommands.rows
             + CommandCommands.rows + BitCommands.rows + HyperLogLogCommands.rows
             + StringValueCommands.rows + KeyspaceCommands.rows + ObjectCommands.rows

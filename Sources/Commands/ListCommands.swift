@@ -52,11 +52,6 @@ enum ListCommands {
             "linsert", arity: 5, flags: [.write, .growsData], keys: .one, group: .list,
             since: "2.2.0", summary: "Inserts an element before or after another one.",
             handler: linsert),
-        CommandRow(
-            "rpoplpush", arity: 3, flags: [.write, .growsData], keys: .two, group: .list,
-            since: "1.2.0",
-            summary: "Moves the last element of one list to the front of another.",
-            handler: rpoplpush),
     ]
 }
 
@@ -86,16 +81,7 @@ extension ListCommands {
         try x.limit(taken)
         x.reply.array(taken)
         guard taken > 0 else { return }
-        if fromLeft {
-            try x.lists.forEach(x.key, start: 0, stop: Int64(taken - 1), now: x.now) {
-                x.reply.bulk($0)
-                return true
-            }
-        } else {
-            for index in 1...taken {
-                try x.lists.withElement(x.key, at: Int64(-index), now: x.now) { x.bulkOrNull($0) }
-            }
-        }
+        try ListMoveCommands.writeElements(&x, x.key, fromLeft ? .left : .right, taken)
         try x.performAsSent(effect)
     }
 
@@ -127,9 +113,9 @@ extension ListCommands {
     }
 
     static func lset(_ x: inout Execution) throws {
-        let index = try x.integer(2)
         let length = Int64(try x.lists.count(x.key, now: x.now))
         guard length > 0 else { throw CommandError.noSuchKey }
+        let index = try x.integer(2)
         guard index < length, index >= -length else { throw CommandError.indexOutOfRange }
         try x.performAsSent(.lset)
         x.reply.ok()
@@ -142,9 +128,11 @@ extension ListCommands {
     }
 
     static func ltrim(_ x: inout Execution) throws {
-        _ = try x.integer(2)
-        _ = try x.integer(3)
-        try x.limit(try x.lists.count(x.key, now: x.now))
+        let start = try x.integer(2)
+        let stop = try x.integer(3)
+        let kept = try x.lists.rangeCount(x.key, start: start, stop: stop, now: x.now)
+        // Trimmed to nothing, the list gets a new version, whatever its length.
+        if kept > 0 { try x.limit(try x.lists.count(x.key, now: x.now) - kept) }
         try x.performAsSent(.ltrim)
         x.reply.ok()
     }
@@ -153,27 +141,5 @@ extension ListCommands {
         guard x[2].isWord("before") || x[2].isWord("after") else { throw CommandError.syntax }
         try x.limit(try x.lists.count(x.key, now: x.now))
         x.reply.integer(try x.performAsSent(.linsert))
-    }
-
-    /// The words of RPOPLPUSH's two items.
-    private static let poppedWord: StaticString = "RPOP"
-    private static let pushedWord: StaticString = "LPUSH"
-
-    /// Logged as real Pika does, in capitals: the pop, then the push, as one atomic group.
-    static func rpoplpush(_ x: inout Execution) throws {
-        x.collector.clear()
-        try x.lists.withElement(x.key, at: -1, now: x.now) { element in
-            if let element { x.collector.append(element) }
-        }
-        guard x.collector.count == 1 else {
-            x.reply.null()
-            return
-        }
-        let element = x.collector.list()[0]
-        try x.atomically { x in
-            try x.perform(.rpop, word: poppedWord.bytes, x.key)
-            try x.perform(.lpush, word: pushedWord.bytes, x[2], element)
-        }
-        x.reply.bulk(element)
     }
 }

@@ -46,6 +46,11 @@ enum SortedSetCommands {
             since: "5.0.0", summary: "Removes and returns the members with the highest scores.",
             handler: { try pop(&$0, .zpopmax) }),
         CommandRow(
+            "zmpop", arity: -4, flags: [.write, .movableKeys], keys: .counted(at: 1),
+            group: .sortedSet, since: "7.0.0",
+            summary: "Removes and returns members of the first sorted set that has any.",
+            handler: zmpop),
+        CommandRow(
             "zremrangebyrank", arity: 4, flags: [.write], keys: .one, group: .sortedSet,
             since: "2.0.0", summary: "Removes the members in a range of places.",
             handler: removeByRank),
@@ -211,6 +216,10 @@ extension SortedSetCommands {
     }
 
     static func rank(_ x: inout Execution, reverse: Bool) throws {
+        guard try x.zsets.score(x.key, x[2], now: x.now) != nil else {
+            x.reply.null()
+            return
+        }
         try x.limit(try x.zsets.count(x.key, now: x.now))
         if let rank = try x.zsets.rank(x.key, x[2], reverse: reverse, now: x.now) {
             x.reply.integer(rank)
@@ -231,10 +240,18 @@ extension SortedSetCommands {
             return
         }
         let isNested = x.reply.version == .resp3 && x.count == 3
+        try writeEnd(&x, x.key, highest: effect == .zpopmax, taken, isNested: isNested)
+        try x.performAsSent(effect)
+    }
+
+    /// Replies with `count` members from one end, without taking them.
+    private static func writeEnd(
+        _ x: inout Execution, _ key: Bytes, highest: Bool, _ count: Int, isNested: Bool
+    ) throws {
         let start = x.reply.count
         var written = 0
         try x.zsets.forEachByRank(
-            x.key, start: 0, stop: Int64(taken - 1), reverse: effect == .zpopmax, now: x.now
+            key, start: 0, stop: Int64(count - 1), reverse: highest, now: x.now
         ) { member, score in
             if isNested { x.reply.array(2) }
             x.reply.bulk(member)
@@ -243,7 +260,75 @@ extension SortedSetCommands {
             return true
         }
         x.reply.insertHeader(.array, count: isNested ? written : written * 2, at: start)
-        try x.performAsSent(effect)
+    }
+
+    static func zmpop(_ x: inout Execution) throws {
+        let arguments = try MultiPop(x, countAt: 1)
+        let highest = try parseHighest(arguments.which)
+        if try !popFirst(&x, arguments.keys, highest: highest, count: arguments.count) {
+            x.reply.nullArray()
+        }
+    }
+
+    /// Reads `MIN` or `MAX`.
+    static func parseHighest(_ word: Bytes) throws(CommandError) -> Bool {
+        if word.isWord("min") { return false }
+        if word.isWord("max") { return true }
+        throw .syntax
+    }
+
+    /// Takes up to `count` members off the first sorted set that has any:
+    /// `[key, [[member, score] …]]`.
+    ///
+    /// - Returns: false, without reply or effect, when all are empty.
+    static func popFirst(
+        _ x: inout Execution, _ keys: UnsafeBufferPointer<Bytes>, highest: Bool, count: Int
+    ) throws -> Bool {
+        for key in keys {
+            let taken = min(count, try x.zsets.count(key, now: x.now))
+            guard taken > 0 else { continue }
+            try x.limit(taken)
+            x.reply.array(2)
+            x.reply.bulk(key)
+            try writeEnd(&x, key, highest: highest, taken, isNested: true)
+            try take(&x, key, highest: highest, taken)
+            return true
+        }
+        return false
+    }
+
+    /// Takes one member off the first sorted set that has any: `[key, member, score]`, the reply
+    /// of BZPOPMIN and BZPOPMAX.
+    ///
+    /// - Returns: false, without reply or effect, when all are empty.
+    static func popOne(
+        _ x: inout Execution, _ keys: UnsafeBufferPointer<Bytes>, highest: Bool
+    ) throws -> Bool {
+        for key in keys where try x.zsets.count(key, now: x.now) > 0 {
+            x.reply.array(3)
+            x.reply.bulk(key)
+            try x.zsets.forEachByRank(key, start: 0, stop: 0, reverse: highest, now: x.now) {
+                member, score in
+                x.reply.bulk(member)
+                x.score(score)
+                return false
+            }
+            try take(&x, key, highest: highest, 1)
+            return true
+        }
+        return false
+    }
+
+    /// Logs `zpopmin key` or `zpopmax key`, with the count when it is not one.
+    private static func take(
+        _ x: inout Execution, _ key: Bytes, highest: Bool, _ count: Int
+    ) throws {
+        let effect: Effect = highest ? .zpopmax : .zpopmin
+        guard count != 1 else {
+            try x.perform(effect, key)
+            return
+        }
+        try withDecimal(Int64(count)) { _ = try x.perform(effect, key, $0) }
     }
 
     static func removeByRank(_ x: inout Execution) throws {

@@ -7,12 +7,12 @@ enum SortedSetStoreCommands {
     static let rows: [CommandRow] = [
         CommandRow(
             "zunionstore", arity: -4, flags: [.write, .growsData, .multi, .movableKeys],
-            keys: .one, group: .sortedSet, since: "2.0.0",
+            keys: .counted(at: 2, behindKey: true), group: .sortedSet, since: "2.0.0",
             summary: "Stores the union of sorted sets.",
             handler: { try store(&$0, intersects: false) }),
         CommandRow(
             "zinterstore", arity: -4, flags: [.write, .growsData, .multi, .movableKeys],
-            keys: .one, group: .sortedSet, since: "2.0.0",
+            keys: .counted(at: 2, behindKey: true), group: .sortedSet, since: "2.0.0",
             summary: "Stores the intersection of sorted sets.",
             handler: { try store(&$0, intersects: true) }),
     ]

@@ -159,6 +159,22 @@ public struct Lists {
         }
     }
 
+    /// LPOS: visits all elements with their indexes, from one end on, until `body` returns false.
+    public func forEachIndexed(
+        _ key: Bytes, from end: ListEnd, now: Int64,
+        _ body: (_ index: Int64, _ element: Bytes) throws(StorageError) -> Bool
+    ) throws(StorageError) {
+        try transaction.consistently { sequence throws(StorageError) in
+            guard let meta = try liveMeta(key, now: now) else { return true }
+            return try scan(
+                key, meta, from: end == .left ? meta.left &+ 1 : meta.right &- 1,
+                reverse: end == .right, unchangedSince: sequence
+            ) { index, element throws(StorageError) in
+                try body(Int64(clamping: index &- meta.left &- 1), element)
+            }
+        }
+    }
+
     /// Visits elements from a storage index on.
     func scan(
         _ key: Bytes, _ meta: ListMeta, from index: UInt64, reverse: Bool = false,

@@ -47,6 +47,9 @@ struct TableTests {
         "object", "memory", "debug", "sort", "sort_ro", "dump", "restore",
     ]
 
+    /// Of collections, not in Pika 3.5.0 either.
+    private static let addedForCollections: Set<String> = ["lmove", "lmpop", "lpos", "zmpop"]
+
     @Test("Rows agree with the specification's table")
     func rows() {
         var wanted: [String: Wanted] = [:]
@@ -59,7 +62,7 @@ struct TableTests {
         let table = CommandTable()
         for row in table.rows {
             let name = "\(row.name)"
-            if Self.added.contains(name) { continue }
+            if Self.added.contains(name) || Self.addedForCollections.contains(name) { continue }
             guard let expected = wanted.removeValue(forKey: name) else {
                 Issue.record("\(name) is not in the specification")
                 continue
@@ -93,7 +96,8 @@ struct TableTests {
             // PKPATTERNMATCHDEL locks the names that it finds.
             let isAlone =
                 row.flags.contains(.suspend) || "\(row.name)" == "pkpatternmatchdel"
-            #expect(row.keys.first > 0 || isAlone, "\(row.name)")
+            let hasKeys = row.keys.first > 0 || row.keys.countAt > 0
+            #expect(hasKeys || isAlone, "\(row.name)")
         }
     }
 }
