@@ -352,7 +352,9 @@ public final class Database: @unchecked Sendable {
     }
 
     /// Bytes used by a store's rows kept in memory.
-    public func rowCacheUsageBytes(of kind: StoreKind) -> Int { live.stores[kind].rowCacheUsageBytes }
+    public func rowCacheUsageBytes(of kind: StoreKind) -> Int {
+        live.stores[kind].rowCacheUsageBytes
+    }
 
     /// The last background error of a store, or `nil`.
     public func backgroundError(of kind: StoreKind) -> String? { files.backgroundErrors[kind] }

@@ -62,6 +62,8 @@ final class FakeMaster: Sendable {
     /// What the handlers share.
     final class Box: Sendable {
         let state: Mutex<State>
+        /// Connections to port+2000.
+        let open = Mutex<[any Channel]>([])
 
         init(_ state: State) { self.state = Mutex(state) }
     }
@@ -106,6 +108,15 @@ final class FakeMaster: Sendable {
         self.box.state.withLock { body(&$0) }
     }
 
+    /// Closes every connection to port+2000, as a cut link or a restart does.
+    func cut() {
+        let channels = self.box.open.withLock { open in
+            defer { open = [] }
+            return open
+        }
+        for channel in channels { try? channel.close().wait() }
+    }
+
     func stop() {
         for channel in self.listeners { try? channel.close().wait() }
         try? self.group.syncShutdownGracefully()
@@ -126,6 +137,8 @@ final class FakeReplicationHandler: ChannelInboundHandler {
 
     func channelActive(context: ChannelHandlerContext) {
         self.box.state.withLock { $0.connections += 1 }
+        let channel = context.channel
+        self.box.open.withLock { $0.append(channel) }
         self.schedule(context.channel)
     }
 

@@ -141,8 +141,8 @@ extension ConfTable {
         ConfItem(
             "wrong-type-check", .flag(false, into: \.wrongTypeCheck), from: .ours,
             """
-            yes: a command on a key of another type is an error, as in Redis, at the price of more
-            look-ups. no: types have separate key spaces, as in Pika.
+            no: types have separate key spaces, as in Pika. yes, for an error on a key of another
+            type as in Redis, is accepted and not in effect yet.
             """),
     ]
 

@@ -238,6 +238,8 @@ final class ClientHandler: ChannelDuplexHandler {
         let count = UInt64(loop.output.readableBytes)
         loop.counters.outputBytes.wrappingAdd(count, ordering: .relaxed)
         context.writeAndFlush(wrapOutboundOut(loop.output), promise: nil)
+        // Behind the write: one that fails delivers, from within, what this socket has read, and its
+        // replies must go the way of the others instead of to the loop's next client.
         loop.outputWasTaken()
     }
 
