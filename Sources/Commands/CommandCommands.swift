@@ -169,7 +169,6 @@ extension CommandRow {
         case .list: names.append("@list")
         case .set: names.append("@set")
         case .sortedSet: names.append("@sortedset")
-        case .geo: names.append("@geo")
         case .connection: names.append("@connection")
         case .server: break
         }

@@ -343,17 +343,10 @@ extension CommandProcessor {
         {
             return .reservedKey
         }
-        if flags.contains(.write), self.environment.isReadOnlyReplica.load(ordering: .relaxed),
-            !flags.contains(.writesIfStored) || self.namesDestination(row.pointee.keys)
-        {
+        if flags.contains(.write), self.environment.isReadOnlyReplica.load(ordering: .relaxed) {
             return .readOnly
         }
         return nil
-    }
-
-    /// Whether a command that writes only with STORE has one.
-    private func namesDestination(_ keys: KeyPositions) -> Bool {
-        keys.list(in: self.execution.pointee.arguments).count > 1
     }
 
     @inline(__always)

@@ -34,8 +34,6 @@ public struct CommandFlags: OptionSet, Sendable, Hashable {
     public static let container = CommandFlags(rawValue: 1 << 11)
     /// The whole database or server is its subject: no key locks, a gate of its own.
     public static let suspend = CommandFlags(rawValue: 1 << 12)
-    /// Writes only when it names a destination (STORE): without one a replica may run it.
-    public static let writesIfStored = CommandFlags(rawValue: 1 << 20)
 }
 
 /// Positions of the keys among the arguments, the command word being 0.
@@ -48,8 +46,6 @@ public struct KeyPositions: Sendable, Equatable {
     public var step: Int
     /// Index of the word that tells how many keys follow it; 0 when there is none.
     public var countAt: Int32 = 0
-    /// Index from which `STORE key` and `STOREDIST key` are looked for; 0 when they are not.
-    public var storeFrom: Int32 = 0
 
     /// Names the positions.
     public init(_ first: Int, _ last: Int, _ step: Int) {
@@ -65,16 +61,9 @@ public struct KeyPositions: Sendable, Equatable {
         return keys
     }
 
-    /// The first argument, and the destinations that STORE and STOREDIST name from `index` on.
-    public static func storing(from index: Int32) -> KeyPositions {
-        var keys = KeyPositions.one
-        keys.storeFrom = index
-        return keys
-    }
-
     /// True when the positions depend on other arguments.
     @inline(__always)
-    public var isMovable: Bool { self.countAt | self.storeFrom != 0 }
+    public var isMovable: Bool { self.countAt != 0 }
 
     /// No keys.
     public static let none = KeyPositions(0, 0, 0)
@@ -104,16 +93,6 @@ extension KeyPositions {
         {
             keys += arguments[counter + 1...counter + Int(number)]
         }
-        if self.storeFrom > 0 {
-            var index = Int(self.storeFrom)
-            while index + 1 < arguments.count {
-                if arguments[index].isWord("store") || arguments[index].isWord("storedist") {
-                    keys.append(arguments[index + 1])
-                    index += 1
-                }
-                index += 1
-            }
-        }
         return keys
     }
 }
@@ -132,8 +111,6 @@ public enum CommandGroup: String, Sendable, CaseIterable {
     case set
     /// Sorted sets.
     case sortedSet = "sorted-set"
-    /// Places, kept in sorted sets.
-    case geo
     /// Connections.
     case connection
     /// The server and its databases.

@@ -146,7 +146,10 @@ final class RowCache: @unchecked Sendable {
             guard row.family == UInt32(Family.meta.rawValue), row.value_length != PK_ROW_VOID else {
                 continue
             }
-            body(row, Bytes(start: row.key, count: Int(row.key_length)))
+            let key = Bytes(start: row.key, count: Int(row.key_length))
+            // In every batch, and never kept.
+            if AppliedRow.isReserved(key) { continue }
+            body(row, key)
         }
     }
 
