@@ -1,3 +1,4 @@
+import Keyspace
 import PikaStorage
 import RESP
 import Synchronization
@@ -68,6 +69,8 @@ extension ClientCommands {
             text.withUTF8 { x.reply.verbatim(Bytes($0)) }
         } else if word.isWord("kill") {
             try kill(&x)
+        } else if word.isWord("unblock") {
+            try unblock(&x)
         } else if word.isWord("no-evict") || word.isWord("no-touch") {
             try x.requireCount(3...3, "client", "no-evict")
             guard x[2].isWord("on") || x[2].isWord("off") else { throw CommandError.syntax }
@@ -77,6 +80,7 @@ extension ClientCommands {
                 "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
                 "GETNAME", "ID", "INFO", "KILL <ip:port> | all | <option> ...",
                 "LIST [TYPE (NORMAL|MASTER|REPLICA|PUBSUB)] [ID <id> ...]", "SETNAME <name>",
+                "UNBLOCK <clientid> [TIMEOUT|ERROR]",
                 "HELP",
             ])
         } else {
@@ -133,6 +137,23 @@ extension ClientCommands {
         if word.isWord("normal") { return true }
         let others: [StaticString] = ["master", "replica", "slave", "pubsub"]
         return others.contains { word.isWord($0) } ? false : nil
+    }
+
+    private static func unblock(_ x: inout Execution) throws {
+        try x.requireCount(3...4, "client", "unblock")
+        var reason = KeyWaiter.Interruption.timeout
+        if x.count == 4 {
+            if x[3].isWord("error") {
+                reason = .error
+            } else if !x[3].isWord("timeout") {
+                throw CommandError.reply(
+                    "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+            }
+        }
+        let id = try x.integer(2)
+        let waiter = x.environment.services.clients().first { Int64($0.id) == id }?.waiter
+        waiter?.interrupt(reason)
+        x.reply.integer(waiter == nil ? 0 : 1)
     }
 
     private static func kill(_ x: inout Execution) throws {

@@ -1,3 +1,4 @@
+public import Keyspace
 public import RESP
 public import Synchronization
 
@@ -22,6 +23,7 @@ public final class ClientRecord: Sendable {
     /// 2 or 3.
     public let protocolVersion: Atomic<UInt8>
     private let nameStorage: Mutex<String>
+    private let waiterStorage = Mutex<KeyWaiter?>(nil)
 
     /// Describes a connection that was just accepted.
     public init(
@@ -38,6 +40,11 @@ public final class ClientRecord: Sendable {
         self.protocolVersion = Atomic(2)
         self.nameStorage = Mutex("")
     }
+
+    func setWaiter(_ waiter: KeyWaiter?) { self.waiterStorage.withLock { $0 = waiter } }
+
+    /// The wait for elements (BLPOP and its kin) that the connection is in.
+    public var waiter: KeyWaiter? { self.waiterStorage.withLock { $0 } }
 
     /// Name given by CLIENT SETNAME; empty at first.
     public var name: String {
@@ -72,6 +79,17 @@ public final class ClientState {
     public internal(set) var neededBytes: Int = 0
     /// Set when the connection is to be closed after the replies so far.
     var closesAfterReply = false
+    /// Commands since MULTI; nil outside a transaction.
+    var transaction: Transaction?
+    /// Keys of WATCH.
+    var watches: [WatchedKey] = []
+    /// The transaction whose EXEC starts what is executed but not committed, with its watches.
+    var batchTransaction: Transaction?
+    var batchWatches: [WatchedKey] = []
+    /// Set while the connection waits for elements.
+    var waiter: KeyWaiter? {
+        didSet { self.record.setWaiter(self.waiter) }
+    }
 
     /// Makes the state of a new connection.
     ///
@@ -81,5 +99,20 @@ public final class ClientState {
     public init(record: ClientRecord, access: AccessLevel? = nil) {
         self.record = record
         self.access = access
+    }
+
+    /// The connection is gone: nobody waits or watches any more.
+    ///
+    /// MUST NOT be called while a `SlowWork` of the connection runs.
+    public func disconnect() {
+        self.endTransaction()
+        _ = self.forgetBatchTransaction()
+        self.endWait()
+    }
+
+    /// Ends the wait for elements, if there is one.
+    func endWait() {
+        self.waiter?.end()
+        self.waiter = nil
     }
 }

@@ -152,7 +152,7 @@ extension CommandRow {
         let words: [(CommandFlags, StaticString)] = [
             (.write, "write"), (.readonly, "readonly"), (.growsData, "denyoom"),
             (.admin, "admin"), (.noauth, "no_auth"), (.fast, "fast"),
-            (.movableKeys, "movablekeys"),
+            (.movableKeys, "movablekeys"), (.blocking, "blocking"), (.noMulti, "no_multi"),
         ]
         return words.filter { self.flags.contains($0.0) }.map(\.1)
     }
@@ -170,8 +170,10 @@ extension CommandRow {
         case .set: names.append("@set")
         case .sortedSet: names.append("@sortedset")
         case .connection: names.append("@connection")
+        case .transactions: names.append("@transaction")
         case .server: break
         }
+        if self.flags.contains(.blocking) { names.append("@blocking") }
         if self.flags.contains(.admin) { names += ["@admin", "@dangerous"] }
         names.append(self.flags.contains(.fast) ? "@fast" : "@slow")
         return names

@@ -13,6 +13,8 @@ enum CommandError: Error {
     case text(String)
     /// The command touches too much for an event loop: it is run again on the slow pool.
     case deferToPool
+    /// The command waits for elements: `ClientState.waiter` is set.
+    case blocked
 }
 
 extension CommandError {

@@ -1,6 +1,7 @@
 import Keyspace
 import PikaStorage
 import RESP
+import SyncProtocol
 import Synchronization
 
 // MARK: - Key locks
@@ -15,6 +16,7 @@ extension CommandProcessor {
         if keys.isMovable {
             return keys.list(in: arguments).withUnsafeBufferPointer { group.lock($0) }
         }
+        guard keys.first > 0 else { return .acquired }
         guard keys.last != keys.first else {
             return group.lock(arguments[keys.first])
         }
@@ -55,20 +57,25 @@ extension CommandProcessor {
         defer { self.batch = Batch(input: end, output: x.pointee.reply.count) }
         switch outcome {
         case .nothing: break
-        case .committed(let position):
-            if self.environment.keyspace.syncPolicy == .always {
-                let database = x.pointee.group.database.index
-                self.waits.removeAll { $0.database == database }
-                self.waits.append(DurableWait(database: database, position: position))
-            }
+        case .committed(let position): self.wait(for: position, of: x.pointee.group.database)
         case .busy, .prepareAgain:
             return self.moveBatchToPool(client, input, end)
         case .stalled:
             return self.handOverStalledGroup(client, closes)
         case .failed(let error):
             self.failBatch(errorText(of: error), replies: self.batch.replies)
+            // Some of its commands may be among the replies that are errors now.
+            client.transaction?.hasFailed = true
         }
+        if client.batchTransaction != nil { self.forgetBatchTransaction(client) }
         return nil
+    }
+
+    /// Replies wait for the disk (`binlog-sync always`).
+    func wait(for position: BinlogPosition, of database: Database) {
+        guard self.environment.keyspace.syncPolicy == .always else { return }
+        self.waits.removeAll { $0.database == database.index }
+        self.waits.append(DurableWait(database: database.index, position: position))
     }
 
     /// Executes the batch once more, with the newer clock of its group, and commits.
@@ -77,6 +84,7 @@ extension CommandProcessor {
     ) -> CommitOutcome {
         let x = self.execution
         x.pointee.reply.truncate(to: self.batch.output)
+        client.restoreTransaction()
         let replies = self.batch.replies
         var position = self.batch.input
         self.batch.replies = 0
@@ -87,7 +95,7 @@ extension CommandProcessor {
             case .request(let next):
                 switch self.execute(client, authenticated) {
                 case .next, .close: break
-                case .commitFirst, .pool:
+                case .commitFirst, .pool, .block, .batchToPool:
                     self.batch.replies = replies
                     return .busy
                 }
@@ -106,7 +114,7 @@ extension CommandProcessor {
     }
 
     /// The commit would have to wait: the requests are executed again on the pool.
-    private func moveBatchToPool(
+    func moveBatchToPool(
         _ client: ClientState, _ input: UnsafeRawBufferPointer, _ end: Int
     ) -> ProcessNext {
         let x = self.execution
@@ -115,6 +123,7 @@ extension CommandProcessor {
         x.pointee.reply.truncate(to: self.batch.output)
         let requests = UnsafeRawBufferPointer(rebasing: input[self.batch.input..<end])
         client.closesAfterReply = false
+        client.restoreTransaction()
         return .busy(SlowWork(self.environment, client, requests))
     }
 
@@ -122,6 +131,7 @@ extension CommandProcessor {
     private func handOverStalledGroup(_ client: ClientState, _ closes: Bool) -> ProcessNext {
         let x = self.execution
         let group = x.pointee.group
+        if client.batchTransaction != nil { self.forgetBatchTransaction(client) }
         let reply = Array(x.pointee.reply.bytes[self.batch.output...])
         x.pointee.reply.truncate(to: self.batch.output)
         self.groups[group.database.index] = nil

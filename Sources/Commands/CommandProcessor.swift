@@ -1,4 +1,4 @@
-import Keyspace
+public import Keyspace
 import PikaStorage
 import RESP
 public import SyncProtocol
@@ -26,10 +26,23 @@ public enum ProcessNext: Sendable {
     /// The transaction gate is closed: call `process` again with the rest of the input when
     /// `CommandEnvironment.whenGateOpen` calls back.
     case gateClosed
+    /// The first request of the rest waits for elements: call `process` again with the rest of the
+    /// input when the waiter is woken (`KeyWaiter.whenWoken`), and interrupt it when its time is
+    /// over.
+    case blocked(BlockedRequest)
     /// Close the connection once the output is written.
     case close
 
     var isClose: Bool { if case .close = self { true } else { false } }
+}
+
+/// A request that waits for elements.
+public struct BlockedRequest: Sendable {
+    /// Who waits.
+    public let waiter: KeyWaiter
+    /// Bytes that the connection has to put in front of its unread input: the request itself, and
+    /// what followed it, when they were on the slow pool.
+    public var unread: [UInt8] = []
 }
 
 /// Result of `process`.
@@ -68,6 +81,8 @@ public final class CommandProcessor {
     private var spares: [WriteGroup] = []
     var waits: [DurableWait] = []
     var batch = Batch()
+    /// For the next MULTI.
+    var spareTransaction: Transaction?
 
     /// `process` yields when the output has come to this many bytes.
     public static let yieldBytes = 1024 * 1024
@@ -145,7 +160,10 @@ public final class CommandProcessor {
     public func finish(_ work: SlowWork, _ client: ClientState) -> ProcessResult {
         if let group = work.group { self.spares.append(group) }
         work.output.withUnsafeBytes { self.execution.pointee.reply.raw($0) }
-        let next: ProcessNext = work.closes ? .close : .readMore
+        let next: ProcessNext =
+            if let blocked = work.blocked { .blocked(blocked) } else {
+                work.closes ? .close : .readMore
+            }
         return ProcessResult(consumed: 0, next: next, waits: work.waits)
     }
 }
@@ -193,6 +211,7 @@ extension CommandProcessor {
             case .request(let end):
                 switch self.execute(client, authenticated) {
                 case .next:
+                    if client.waiter != nil { client.endWait() }
                     requests += 1
                     position = end
                     self.extendBatch(end)
@@ -211,6 +230,15 @@ extension CommandProcessor {
                     position = end
                     self.extendBatch(end)
                     return .close
+                case .block:
+                    guard let waiter = client.waiter else {
+                        preconditionFailure("a command waits for nothing")
+                    }
+                    return .blocked(BlockedRequest(waiter: waiter))
+                case .batchToPool:
+                    position = end
+                    self.batch.replies += 1
+                    return self.moveBatchToPool(client, input, end)
                 }
             case .nothing(let end):
                 position = end
@@ -250,6 +278,10 @@ extension CommandProcessor {
         case pool
         /// It was executed and ends the connection.
         case close
+        /// It waits for elements; it was not executed.
+        case block
+        /// Everything that is uncommitted, this request included, must run on the slow pool.
+        case batchToPool
     }
 
     /// Executes the request that was just parsed.
@@ -259,18 +291,26 @@ extension CommandProcessor {
         x.pointee.arguments = self.parser.arguments
         guard let index = self.environment.table.find(x.pointee.arguments[0]) else {
             x.pointee.replyUnknownCommand()
+            client.transaction?.hasFailed = true
             return .next
         }
         let row = self.environment.table.hotRow(index)
         if let refusal = self.refusal(row, index, client, authenticated) {
             x.pointee.replyError(refusal)
+            client.transaction?.hasFailed = true
             return .next
+        }
+        if let transaction = client.transaction {
+            if let step = self.transact(row, index, client, transaction) { return step }
+        } else if index == self.environment.table.transactionRows.multi {
+            return self.beginTransaction(client)
         }
         let flags = row.pointee.flags
         if flags.contains(.slow), self.place == .loop { return self.handToPool() }
-        if !flags.isDisjoint(with: [.commitsFirst, .suspend]) {
-            if x.pointee.group.hasWrites { return .commitFirst }
-        } else if flags.contains(.write) {
+        if !flags.isDisjoint(with: [.commitsFirst, .suspend]), x.pointee.group.hasWrites {
+            return .commitFirst
+        }
+        if !flags.isDisjoint(with: [.write, .locksKeys]) {
             switch self.lockKeys(row) {
             case .acquired: break
             case .commitFirst: return .commitFirst
@@ -303,8 +343,11 @@ extension CommandProcessor {
             }
         } catch let error as CommandError {
             x.pointee.reply.truncate(to: replyStart)
-            if case .deferToPool = error { return self.handToPool() }
-            x.pointee.replyError(error)
+            switch error {
+            case .deferToPool: return self.handToPool()
+            case .blocked: return .block
+            default: x.pointee.replyError(error)
+            }
         } catch {
             x.pointee.reply.truncate(to: replyStart)
             self.failBatch(errorText(of: error), replies: self.batch.replies + 1)
@@ -316,7 +359,7 @@ extension CommandProcessor {
     }
 
     /// Runs a handler that closes the gate itself: no group is open.
-    private func outsideOfGate(_ body: () throws -> Void) rethrows {
+    func outsideOfGate(_ body: () throws -> Void) rethrows {
         self.execution.pointee.group.discard()
         self.entrance.leave()
         defer { self.entrance.enterBlocking() }
@@ -324,7 +367,7 @@ extension CommandProcessor {
     }
 
     @inline(__always)
-    private func refusal(
+    func refusal(
         _ row: UnsafePointer<HotRow>, _ index: Int, _ client: ClientState, _ authenticated: Bool
     ) -> CommandError? {
         let count = self.execution.pointee.arguments.count

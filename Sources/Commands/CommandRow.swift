@@ -34,6 +34,12 @@ public struct CommandFlags: OptionSet, Sendable, Hashable {
     public static let container = CommandFlags(rawValue: 1 << 11)
     /// The whole database or server is its subject: no key locks, a gate of its own.
     public static let suspend = CommandFlags(rawValue: 1 << 12)
+    /// Takes key locks although it writes nothing.
+    public static let locksKeys = CommandFlags(rawValue: 1 << 13)
+    /// Not allowed between MULTI and EXEC.
+    public static let noMulti = CommandFlags(rawValue: 1 << 14)
+    /// May wait for elements.
+    public static let blocking = CommandFlags(rawValue: 1 << 15)
 }
 
 /// Positions of the keys among the arguments, the command word being 0.
@@ -78,22 +84,27 @@ public struct KeyPositions: Sendable, Equatable {
 }
 
 extension KeyPositions {
-    /// The keys of a request; of a broken one those that can be told.
-    func list(in arguments: UnsafeBufferPointer<Bytes>) -> [Bytes] {
-        var keys: [Bytes] = []
+    /// The keys' indexes among the arguments of a request; of a broken one those that can be told.
+    func indexes(in arguments: UnsafeBufferPointer<Bytes>) -> [Int] {
+        var indexes: [Int] = []
         if self.first > 0 {
             let last = self.last < 0 ? arguments.count + self.last : self.last
             for index in stride(from: self.first, through: last, by: self.step)
-            where index < arguments.count { keys.append(arguments[index]) }
+            where index < arguments.count { indexes.append(index) }
         }
         let counter = Int(self.countAt)
         if counter > 0, counter < arguments.count,
             let number = Decimal.parseInteger(arguments[counter]), number > 0,
             number <= Int64(arguments.count - counter - 1)
         {
-            keys += arguments[counter + 1...counter + Int(number)]
+            indexes += counter + 1...counter + Int(number)
         }
-        return keys
+        return indexes
+    }
+
+    /// The keys of a request; of a broken one those that can be told.
+    func list(in arguments: UnsafeBufferPointer<Bytes>) -> [Bytes] {
+        self.indexes(in: arguments).map { arguments[$0] }
     }
 }
 
@@ -115,6 +126,8 @@ public enum CommandGroup: String, Sendable, CaseIterable {
     case connection
     /// The server and its databases.
     case server
+    /// MULTI and EXEC.
+    case transactions
 }
 
 /// One row of the command table.

@@ -4,6 +4,8 @@ public final class CommandTable: Sendable {
     public let rows: [CommandRow]
     private let index: WordIndex
     private let hotRows: HotRows
+    /// Rows that matter between MULTI and EXEC.
+    let transactionRows: TransactionRows
 
     /// Makes the table of all commands.
     public init() {
@@ -14,8 +16,10 @@ public final class CommandTable: Sendable {
             + CommandCommands.rows + BitCommands.rows + HyperLogLogCommands.rows
             + StringValueCommands.rows + KeyspaceCommands.rows + ObjectCommands.rows
             + RangeCommands.rows + SortCommands.rows + DumpCommands.rows
+            + TransactionCommands.rows + BlockingCommands.rows
         self.index = WordIndex(self.rows.map(\.name))
         self.hotRows = HotRows(self.rows)
+        self.transactionRows = TransactionRows(self.index)
     }
 
     /// The part of a row that the command path reads.
@@ -29,6 +33,28 @@ public final class CommandTable: Sendable {
     /// The row of a command word, in any case of letters; nil when there is no such command.
     public func row(_ word: UnsafeRawBufferPointer) -> CommandRow? {
         self.find(word).map { self.rows[$0] }
+    }
+}
+
+/// Indexes of the rows that are not simply queued between MULTI and EXEC.
+struct TransactionRows {
+    let multi: Int
+    let exec: Int
+    let watch: Int?
+    let select: Int?
+    /// Executed at once.
+    let immediate: [Int]
+    /// They empty databases.
+    let flushes: [Int]
+
+    fileprivate init(_ index: WordIndex) {
+        func find(_ words: [StaticString]) -> [Int] { words.compactMap { index.find($0.bytes) } }
+        self.multi = find(["multi"]).first ?? -1
+        self.exec = find(["exec"]).first ?? -1
+        self.watch = find(["watch"]).first
+        self.select = find(["select"]).first
+        self.immediate = find(["discard", "quit", "reset"])
+        self.flushes = find(["flushdb", "flushall"])
     }
 }
 

@@ -151,6 +151,7 @@ extension ConnectionCommands {
         x.client.record.protocolVersion.store(2, ordering: .relaxed)
         x.client.record.name = ""
         x.client.access = nil
+        x.client.endTransaction()
         x.reply.simple("RESET")
     }
 }

@@ -26,6 +26,8 @@ public struct Execution: ~Copyable {
     var collector = Collector()
     /// Elements in the reply of a scan, or of another reply whose size shows at its end.
     var scanned = 0
+    /// True between the commands of EXEC: nothing waits there.
+    var isInTransaction = false
 
     init(
         client: ClientState, environment: CommandEnvironment, group: WriteGroup,
@@ -233,7 +235,8 @@ extension Execution {
         switch error {
         case .reply(let text): self.reply.error(text)
         case .text(let text): self.reply.error(text)
-        case .deferToPool: preconditionFailure("a deferred command has no error reply")
+        case .deferToPool, .blocked:
+            preconditionFailure("a deferred command has no error reply")
         }
     }
 

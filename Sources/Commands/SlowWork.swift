@@ -22,6 +22,8 @@ public final class SlowWork: @unchecked Sendable {
     private(set) var output: [UInt8] = []
     /// The connection is to be closed behind the replies.
     var closes = false
+    /// A request that waits for elements.
+    private(set) var blocked: BlockedRequest?
     /// Positions to wait for before the replies go out.
     private(set) var waits: [DurableWait] = []
 
@@ -72,6 +74,10 @@ public final class SlowWork: @unchecked Sendable {
                 case .readMore, .yield: break
                 case .close:
                     self.closes = true
+                    position = all.count
+                case .blocked(var blocked):
+                    blocked.unread = Array(all[position...])
+                    self.blocked = blocked
                     position = all.count
                 case .busy, .gateClosed:
                     preconditionFailure("the pool waits itself")

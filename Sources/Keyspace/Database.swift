@@ -18,6 +18,8 @@ public final class Database: @unchecked Sendable {
     let gate: TransactionGate
     let syncer: Syncer
     let keyLocks: KeyLocks
+    /// Watches and waiters of single keys.
+    public let events = KeyEvents()
 
     /// Orders everything that changes log and stores.
     let commitLock = HandLock()
@@ -100,6 +102,8 @@ public final class Database: @unchecked Sendable {
         refuses.store(false, ordering: .sequentiallyConsistent)
         setLogError(false)
         generation.add(1, ordering: .sequentiallyConsistent)
+        events.touchAll()
+        events.wakeAll()
         forEachObserver { $0.logReplaced(database: index) }
     }
 

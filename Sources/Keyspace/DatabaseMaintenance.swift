@@ -89,6 +89,7 @@ extension Database {
             lockCommitOnPool()
             defer { commitLock.unlock() }
             if let error = reasonToRefuse() { throw error }
+            touchExistingWatches()
             return try removeAllLocked()
         }
         hasLeftovers.store(true, ordering: .relaxed)

@@ -97,7 +97,7 @@ extension Database {
         _ items: UnsafeBufferPointer<ReceivedItem>?, in state: LogState
     ) throws(KeyspaceError) {
         let replayer = ItemReplayer(
-            stores: live.stores, clock: clock, historyID: currentHistoryID)
+            stores: live.stores, clock: clock, historyID: currentHistoryID, events: events)
         let pass = ReplayPass(replayer: replayer, from: start)
         do throws(KeyspaceError) {
             if let items {
@@ -112,6 +112,7 @@ extension Database {
                 try replayer.commit(at: applied)
                 clock = replayer.clock
                 try publishReceived(applied, in: state)
+                replayer.reportTouched()
             }
         } catch {
             // Stores may differ in what they hold: only opening them again sorts that out.
@@ -174,6 +175,7 @@ extension Database {
             flush.kinds, of: live.stores, hooks: live.hooks,
             applied: pass.replayer.applied(at: flush.end))
         install(stores)
+        events.touchAll()
         pass.replayer.rebind(to: stores)
     }
 

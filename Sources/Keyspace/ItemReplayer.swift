@@ -21,11 +21,16 @@ final class ItemReplayer {
     private(set) var pendingItemCount = 0
     private var arguments = ItemArguments()
     private let historyID: HistoryID
+    private let events: KeyEvents?
+    /// Keys written while somebody watched, to be reported once readers see what was written.
+    private var touched: [[UInt8]] = []
+    private var touchedAll = false
 
-    init(stores: StoreSet, clock: LogClock, historyID: HistoryID) {
+    init(stores: StoreSet, clock: LogClock, historyID: HistoryID, events: KeyEvents? = nil) {
         transactions = stores.makeTransactions()
         self.clock = clock
         self.historyID = historyID
+        self.events = events
     }
 
     /// Bytes that wait for the commit.
@@ -58,6 +63,7 @@ final class ItemReplayer {
         if effect == .flushdb {
             return .flush(try ItemApplier.flushTarget(words).intersection(only))
         }
+        if let events, events.isActive { noteTouched(effect, words) }
         do throws(ApplyError) {
             try ItemApplier.apply(
                 effect, words, now: now, position: end, to: transactions, only: only)
@@ -65,6 +71,22 @@ final class ItemReplayer {
             // The master that logged it, and everybody else, was stopped by the same rule.
         }
         return .applied
+    }
+
+    private func noteTouched(_ effect: Effect, _ words: UnsafeBufferPointer<Bytes>) {
+        switch effect {
+        case .del, .unlink: for word in words.dropFirst() { touched.append(Array(word)) }
+        case .pkpatternmatchdel: touchedAll = true
+        default: if words.count > 1 { touched.append(Array(words[1])) }
+        }
+    }
+
+    /// Tells watches what was written; readers see it by now.
+    func reportTouched() {
+        if touchedAll { events?.touchAll() }
+        for key in touched { events?.touch(key) }
+        touched = []
+        touchedAll = false
     }
 
     /// The row that names `position`.

@@ -68,6 +68,8 @@ public final class WriteGroup: @unchecked Sendable {
     private var storesGeneration: UInt64
     private var atomicDepth = 0
     private var poison: ApplyError?
+    /// Keys that got elements for which somebody may wait.
+    private var signals: [KeySignal] = []
 
     var execTimeSeconds: Int64 = 0
     var effectiveNow: Int64 = 0
@@ -301,6 +303,11 @@ public final class WriteGroup: @unchecked Sendable {
                 for word in words { items.appendArgument(word) }
                 items.endItem()
             }
+            if database.events.isActive {
+                if let signal = database.events.note(effect, words, count: count) {
+                    signals.append(signal)
+                }
+            }
             return count
         } catch {
             poison = error
@@ -355,6 +362,7 @@ public final class WriteGroup: @unchecked Sendable {
         isAtomic = false
         atomicDepth = 0
         poison = nil
+        if !signals.isEmpty { signals = [] }
     }
 
     /// Empties the group for its second preparation, under the commit lock.
@@ -364,10 +372,12 @@ public final class WriteGroup: @unchecked Sendable {
         hasBegun = true
     }
 
-    /// The group is done: nothing but its keys is left.
+    /// The group is in the stores: nothing is left of it, and whoever waited for it is woken.
     func finish() {
+        let signals = self.signals
         clear()
         releaseAllStripes()
         hasBegun = false
+        if !signals.isEmpty { database.events.signal(signals) }
     }
 }

@@ -69,25 +69,50 @@ final class Harness {
     // MARK: Running
 
     /// Sends bytes as one read burst, does what a connection's loop would, returns the output.
+    ///
+    /// What waits for elements stays in `waiting`, with the input behind it.
     func send(_ bytes: [UInt8], as client: ClientState? = nil) -> [UInt8] {
         let client = client ?? self.client
         var rest = bytes
         var output: [UInt8] = []
         while true {
-            let result = rest.withUnsafeBytes { self.processor.process(client, $0) }
+            var result = rest.withUnsafeBytes { self.processor.process(client, $0) }
             rest.removeFirst(result.consumed)
             output += Array(self.processor.output)
             self.processor.clearOutput()
-            switch result.next {
-            case .readMore, .close: return output
-            case .yield, .gateClosed: break
-            case .busy(let work):
+            if case .busy(let work) = result.next {
                 work.run()
-                _ = self.processor.finish(work, client)
+                result = self.processor.finish(work, client)
                 output += Array(self.processor.output)
                 self.processor.clearOutput()
+                if case .readMore = result.next { continue }
+            }
+            switch result.next {
+            case .readMore, .close: return output
+            case .yield, .gateClosed, .busy: break
+            case .blocked(let blocked):
+                self.waiting[client.record.id] = blocked.unread + rest
+                self.woken.add(client.record.id, when: blocked.waiter)
+                return output
             }
         }
+    }
+
+    /// Input of blocked clients, from the request that waits on.
+    private(set) var waiting: [UInt64: [UInt8]] = [:]
+    private let woken = WokenClients()
+
+    /// Lets clients that were woken try again, in that order, until nobody is left; returns what
+    /// each one got.
+    func wake(_ clients: [ClientState]) -> [UInt64: [Reply]] {
+        var replies: [UInt64: [Reply]] = [:]
+        while let id = self.woken.next() {
+            guard let client = clients.first(where: { $0.record.id == id }),
+                let input = self.waiting.removeValue(forKey: id)
+            else { continue }
+            replies[id, default: []] += Reply.parseAll(self.send(input, as: client))
+        }
+        return replies
     }
 
     /// Sends inline requests, one a line, as one read burst; returns the replies.
@@ -156,6 +181,17 @@ final class Harness {
         }
         return rows
     }
+}
+
+/// Clients whose waiters were woken, in order.
+final class WokenClients: Sendable {
+    private let ids = Mutex<[UInt64]>([])
+
+    func add(_ id: UInt64, when waiter: KeyWaiter) {
+        waiter.whenWoken { [weak self] in self?.ids.withLock { $0.append(id) } }
+    }
+
+    func next() -> UInt64? { self.ids.withLock { $0.isEmpty ? nil : $0.removeFirst() } }
 }
 
 /// A wall clock that tests move.

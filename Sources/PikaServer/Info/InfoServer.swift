@@ -81,10 +81,11 @@ extension InfoText {
         }
     }
 
-    mutating func clients(connected: Int, limit: Int) {
+    mutating func clients(connected: Int, blocked: Int, limit: Int) {
         heading("Clients")
         line("connected_clients", connected)
         line("maxclients", limit)
+        line("blocked_clients", blocked)
     }
 
     mutating func stats(_ totals: StatisticsTotals, _ rates: StatisticsRates, _ tasks: TaskFigures)

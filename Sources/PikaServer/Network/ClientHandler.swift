@@ -19,6 +19,8 @@ final class ClientHandler: ChannelDuplexHandler {
         case open
         /// A slow command runs, or replies wait for the disk.
         case busy
+        /// A command waits for elements; what follows it waits, too.
+        case blocked
         /// There are more requests here, but the client has not taken their predecessors' replies.
         case outputFull
         /// Closing once the output is written; input is dropped.
@@ -32,6 +34,12 @@ final class ClientHandler: ChannelDuplexHandler {
     /// Input that is not used up; nil for nearly every connection at nearly every moment.
     private var rest: ByteBuffer?
     private var readIsWanted = false
+    /// True while a slow command has the connection's state.
+    private var poolHasClient = false
+    /// Ends the wait of a blocked command.
+    private var timeout: (waiter: KeyWaiter, task: Scheduled<Void>?)?
+    /// A blocked connection goes on reading, so that its end is noticed, up to this many bytes.
+    private static let readAheadBytes = 64 * 1024
     private var closesAfterBusy = false
     private var context: ChannelHandlerContext?
 
@@ -59,6 +67,8 @@ final class ClientHandler: ChannelDuplexHandler {
     func channelInactive(context: ChannelHandlerContext) {
         state = .closing
         rest = nil
+        endTimeout()
+        if !poolHasClient { client.disconnect() }
         loop.remove(self)
         services.registry.remove(client.record.id)
         context.fireChannelInactive()
@@ -119,6 +129,7 @@ final class ClientHandler: ChannelDuplexHandler {
     private func mayRead(_ context: ChannelHandlerContext) -> Bool {
         switch state {
         case .open: context.channel.isWritable
+        case .blocked: (rest?.readableBytes ?? 0) < Self.readAheadBytes
         case .busy, .outputFull, .closing: false
         }
     }
@@ -190,9 +201,13 @@ final class ClientHandler: ChannelDuplexHandler {
             services.environment.whenGateOpen {
                 eventLoop.execute { handler.value.becomeOpen() }
             }
+        case .blocked(let blocked):
+            flushOutput(context)
+            block(blocked, context)
         case .busy(let work):
             flushOutput(context)
             state = .busy
+            poolHasClient = true
             let handler = NIOLoopBound(self, eventLoop: loop.eventLoop)
             let eventLoop = loop.eventLoop
             services.slowPool.submit { _ in
@@ -206,15 +221,53 @@ final class ClientHandler: ChannelDuplexHandler {
 
     /// A slow command is done; also runs when the connection is gone, to give back what it holds.
     private func workDone(_ work: SlowWork) {
+        poolHasClient = false
         let result = loop.processor.finish(work, client)
         guard let context, state == .busy else {
             loop.processor.clearOutput()
+            if context == nil { client.disconnect() }
             return
         }
         loop.takeReplies()
         state = .open
         act(on: result, context)
         becomeOpen(context)
+    }
+
+    /// The first request of the rest waits for elements.
+    private func block(_ blocked: BlockedRequest, _ context: ChannelHandlerContext) {
+        if !blocked.unread.isEmpty {
+            var input = ByteBufferAllocator().buffer(
+                capacity: blocked.unread.count + (rest?.readableBytes ?? 0))
+            input.writeBytes(blocked.unread)
+            if var rest { input.writeBuffer(&rest) }
+            rest = input
+        }
+        state = .blocked
+        let waiter = blocked.waiter
+        if timeout?.waiter !== waiter {
+            endTimeout()
+            let task = waiter.timeoutNanoseconds.map { delay in
+                loop.eventLoop.scheduleTask(in: .nanoseconds(delay)) { waiter.interrupt(.timeout) }
+            }
+            timeout = (waiter, task)
+        }
+        let handler = NIOLoopBound(self, eventLoop: loop.eventLoop)
+        let eventLoop = loop.eventLoop
+        waiter.whenWoken { eventLoop.execute { handler.value.tryAgain() } }
+    }
+
+    private func endTimeout() {
+        timeout?.task?.cancel()
+        timeout = nil
+    }
+
+    /// Somebody added elements, or the time is over.
+    private func tryAgain() {
+        guard let context, state == .blocked else { return }
+        state = .open
+        becomeOpen(context)
+        if state != .blocked { endTimeout() }
     }
 
     private func becomeOpen() {
@@ -278,7 +331,8 @@ final class ClientHandler: ChannelDuplexHandler {
 
     /// True if nothing was asked of this connection since `limit` (Unix seconds).
     func isIdle(since limit: Int64) -> Bool {
-        state != .busy && client.record.lastRequestSeconds.load(ordering: .relaxed) < limit
+        state != .busy && state != .blocked
+            && client.record.lastRequestSeconds.load(ordering: .relaxed) < limit
     }
 
     /// Closes at once.

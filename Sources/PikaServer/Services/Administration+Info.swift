@@ -24,7 +24,10 @@ extension Administration {
         case .server: text.server(serverFigures)
         case .data: text.data(dataFigures)
         case .clients:
-            text.clients(connected: registry.count, limit: conf.settings.maxClients)
+            text.clients(
+                connected: registry.count,
+                blocked: keyspace.databases.reduce(0) { $0 + $1.events.waiterCount },
+                limit: conf.settings.maxClients)
         case .stats: text.stats(totals, statistics.rates, taskFigures)
         case .commandExecCount: writeCallCounts(&text)
         case .commandStats: text.heading("Commandstats")
