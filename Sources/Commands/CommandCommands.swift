@@ -171,6 +171,7 @@ extension CommandRow {
         case .sortedSet: names.append("@sortedset")
         case .connection: names.append("@connection")
         case .transactions: names.append("@transaction")
+        case .scripting: names.append("@scripting")
         case .server: break
         }
         if self.flags.contains(.blocking) { names.append("@blocking") }

@@ -128,6 +128,8 @@ public enum CommandGroup: String, Sendable, CaseIterable {
     case server
     /// MULTI and EXEC.
     case transactions
+    /// Scripts, of which there are none.
+    case scripting
 }
 
 /// One row of the command table.

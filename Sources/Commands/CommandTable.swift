@@ -16,7 +16,7 @@ public final class CommandTable: Sendable {
             + CommandCommands.rows + BitCommands.rows + HyperLogLogCommands.rows
             + StringValueCommands.rows + KeyspaceCommands.rows + ObjectCommands.rows
             + RangeCommands.rows + SortCommands.rows + DumpCommands.rows
-            + TransactionCommands.rows + BlockingCommands.rows
+            + TransactionCommands.rows + BlockingCommands.rows + ScriptCommands.rows
         self.index = WordIndex(self.rows.map(\.name))
         self.hotRows = HotRows(self.rows)
         self.transactionRows = TransactionRows(self.index)

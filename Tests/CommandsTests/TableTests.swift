@@ -53,7 +53,7 @@ struct TableTests {
     /// Transactions and waiting, not in Pika 3.5.0 either.
     private static let addedForTransactions: Set<String> = [
         "multi", "exec", "discard", "watch", "unwatch", "brpoplpush", "blmove", "blmpop",
-        "bzpopmin", "bzpopmax", "bzmpop",
+        "bzpopmin", "bzpopmax", "bzmpop", "function", "script",
     ]
 
     @Test("Rows agree with the specification's table")

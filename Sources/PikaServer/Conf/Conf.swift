@@ -63,14 +63,8 @@ public final class Conf: Sendable {
                 found.append((name, settings.texts[index]))
             }
         }
-        for (name, value) in Self.fixedAnswers where matches(name) {
-            found.append((name, value))
-        }
         return found
     }
-
-    /// Answers that tools of Redis ask for; they can't be changed.
-    static let fixedAnswers = [("save", ""), ("appendonly", "no"), ("slave-read-only", "yes")]
 
     /// The names that ``set(_:to:)`` takes.
     public static var settableNames: [String] {

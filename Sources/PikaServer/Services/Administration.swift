@@ -19,6 +19,7 @@ final class Administration: ServerServices {
     let fileSystem: any FileSystem
     let startedSeconds: Int64
     let log: ServerLog
+    private let redisItems = RedisItems()
     private let stop: @Sendable () -> Void
     /// The command path, which is made after this part that it calls.
     let environment = Mutex<CommandEnvironment?>(nil)
@@ -95,7 +96,7 @@ final class Administration: ServerServices {
     func configGet(patterns: [String]) -> [(name: String, value: String)] {
         // Names are lower case, so a lower-case pattern makes it case-insensitive.
         let lowered = patterns.map { Array($0.lowercased().utf8) }
-        return conf.items { name in
+        func matches(_ name: String) -> Bool {
             let bytes = Array(name.utf8)
             return bytes.withUnsafeBytes { name in
                 lowered.contains { pattern in
@@ -103,11 +104,17 @@ final class Administration: ServerServices {
                 }
             }
         }
+        return conf.items(matching: matches) + redisItems.items(matching: matches)
     }
 
     func configSet(_ pairs: [(name: String, value: String)]) -> AdminReply {
+        let (others, own) = pairs.partitioned { redisItems.isItem($0.name.lowercased()) }
+        for (name, value) in others where !redisItems.accepts(name.lowercased(), value) {
+            return .error("ERR Invalid argument '\(value)' for CONFIG SET '\(name)'")
+        }
         do throws(Conf.SetError) {
-            try conf.set(pairs)
+            if !own.isEmpty { try conf.set(own) }
+            for (name, value) in others { redisItems.set(name.lowercased(), to: value) }
             return .ok
         } catch {
             switch error {
@@ -167,5 +174,12 @@ final class Administration: ServerServices {
             }
         }
         return .ok
+    }
+}
+
+extension Array {
+    /// The elements for which `isFirst` holds, and the others, each in their order.
+    fileprivate func partitioned(by isFirst: (Element) -> Bool) -> (first: [Element], [Element]) {
+        (filter(isFirst), filter { !isFirst($0) })
     }
 }
