@@ -36,6 +36,14 @@ enum SetCommands {
                 x.reply.integer(try x.sets.contains(x.key, x[2], now: x.now) ? 1 : 0)
             }),
         CommandRow(
+            "smismember", arity: -3, flags: [.readonly, .fast], keys: .one, group: .set,
+            since: "6.2.0", summary: "Tells which of several members belong to a set.",
+            handler: smismember),
+        CommandRow(
+            "sintercard", arity: -3, flags: [.readonly, .multi, .movableKeys],
+            keys: .counted(at: 1), group: .set, since: "7.0.0",
+            summary: "Counts the members of the intersection of sets.", handler: sintercard),
+        CommandRow(
             "smembers", arity: 2, flags: [.readonly], keys: .one, group: .set, since: "1.0.0",
             summary: "Returns all members of a set.", handler: smembers),
         CommandRow(
@@ -85,6 +93,42 @@ extension SetCommands {
             return true
         }
         x.reply.insertHeader(.set, count: count, at: start)
+    }
+
+    static func smismember(_ x: inout Execution) throws {
+        try x.limit(x.count - 2)
+        let meta = try x.sets.meta(x.key, now: x.now)
+        x.reply.array(x.count - 2)
+        for member in x.rest(from: 2) {
+            let isMember = try meta.map { try x.sets.contains(x.key, $0, member) } ?? false
+            x.reply.integer(isMember ? 1 : 0)
+        }
+    }
+
+    static func sintercard(_ x: inout Execution) throws {
+        guard let number = Decimal.parseInteger(x[1]), number > 0 else {
+            throw CommandError.reply("ERR numkeys should be greater than 0")
+        }
+        guard number <= Int64(x.count - 2) else {
+            throw CommandError.reply(
+                "ERR Number of keys can't be greater than number of args")
+        }
+        let end = 2 + Int(number)
+        var limit = Int.max
+        if end < x.count {
+            guard end + 2 == x.count, x[end].isWord("limit") else { throw CommandError.syntax }
+            guard let value = Decimal.parseInteger(x[end + 1]), value >= 0 else {
+                throw CommandError.reply("ERR LIMIT can't be negative")
+            }
+            limit = value == 0 ? .max : Int(value)
+        }
+        var count = 0
+        let keys = UnsafeBufferPointer(rebasing: x.arguments[2..<end])
+        try forEachMember(&x, .intersection, keys: keys) { _, _ in
+            count += 1
+            return count < limit
+        }
+        x.reply.integer(count)
     }
 
     static func smove(_ x: inout Execution) throws {
@@ -159,14 +203,14 @@ extension SetCommands {
         try x.limit(taken)
         let window = min(size, max(choiceWindow, taken))
         try collect(&x, indexes: distinct(taken, of: window))
-        let members = x.collector.list(after: x.key)
-        try x.perform(.srem, list: members)
-        if x.count == 3 { x.reply.set(members.count - 1) }
-        for member in members.dropFirst() { x.reply.bulk(member) }
+        let members = x.collector.list()
+        try x.atomically { x in try x.performInItems(.srem, members, wordsPerElement: 1) }
+        if x.count == 3 { x.reply.set(members.count) }
+        for member in members { x.reply.bulk(member) }
     }
 
     /// `count` different indexes below `size`, ascending.
-    private static func distinct(_ count: Int, of size: Int) -> [Int] {
+    static func distinct(_ count: Int, of size: Int) -> [Int] {
         guard count < size else { return Array(0..<size) }
         // Floyd's method: one random number per index.
         var chosen = Set<Int>(minimumCapacity: count)
@@ -203,6 +247,7 @@ extension SetCommands {
         try forEachMember(&x, combination, keys: x.rest(from: 1)) { x, member in
             x.reply.bulk(member)
             count += 1
+            return true
         }
         x.reply.insertHeader(.set, count: count, at: start)
     }
@@ -212,16 +257,17 @@ extension SetCommands {
         x.collector.clear()
         try forEachMember(&x, combination, keys: x.rest(from: 2)) { x, member in
             x.collector.append(member)
+            return true
         }
         let members = x.collector.list()
         try x.storeElements(.sadd, members, wordsPerElement: 1)
         x.reply.integer(members.count)
     }
 
-    /// Visits the members of the result, each once.
+    /// Visits the members of the result, each once, until `body` returns false.
     private static func forEachMember(
         _ x: inout Execution, _ combination: Combination, keys: UnsafeBufferPointer<Bytes>,
-        _ body: (inout Execution, Bytes) -> Void
+        _ body: (inout Execution, Bytes) -> Bool
     ) throws {
         let now = x.now
         let sets = x.sets
@@ -233,12 +279,14 @@ extension SetCommands {
         }
         switch combination {
         case .union:
-            for (index, key) in keys.enumerated() {
+            // A single set has no member twice.
+            var seen = Set<[UInt8]>()
+            for key in keys {
                 try sets.forEach(key, now: now) { member throws(StorageError) -> Bool in
-                    // Of equal members the one of the first set counts.
-                    for earlier in 0..<index where try isMember(earlier, member) { return true }
-                    body(&x, member)
-                    return true
+                    guard keys.count == 1 || seen.insert(Array(member)).inserted else {
+                        return true
+                    }
+                    return body(&x, member)
                 }
             }
         case .intersection:
@@ -251,16 +299,14 @@ extension SetCommands {
                 for other in keys.indices where other != smallest {
                     guard try isMember(other, member) else { return true }
                 }
-                body(&x, member)
-                return true
+                return body(&x, member)
             }
         case .difference:
             try sets.forEach(keys[0], now: now) { member throws(StorageError) -> Bool in
                 for other in keys.indices.dropFirst() where try isMember(other, member) {
                     return true
                 }
-                body(&x, member)
-                return true
+                return body(&x, member)
             }
         }
     }
@@ -275,19 +321,26 @@ extension Execution {
         let key = self.key
         try self.atomically { x in
             try x.perform(.del, key)
-            var item = [key]
-            var bytes = 0
-            for (index, word) in words.enumerated() {
-                item.append(word)
-                bytes += word.count
-                let isWhole = (index + 1) % wordsPerElement == 0
-                guard isWhole, bytes >= SetCommands.itemBytes || index + 1 == words.count else {
-                    continue
-                }
-                try item.withUnsafeBufferPointer { _ = try x.perform(effect, list: $0) }
-                item = [key]
-                bytes = 0
+            try x.performInItems(effect, words, wordsPerElement: wordsPerElement)
+        }
+    }
+
+    /// Performs `effect` on the key in `arguments[1]` in items of limited size.
+    mutating func performInItems(
+        _ effect: Effect, _ words: UnsafeBufferPointer<Bytes>, wordsPerElement: Int
+    ) throws {
+        var item = [self.key]
+        var bytes = 0
+        for (index, word) in words.enumerated() {
+            item.append(word)
+            bytes += word.count
+            let isWhole = (index + 1) % wordsPerElement == 0
+            guard isWhole, bytes >= SetCommands.itemBytes || index + 1 == words.count else {
+                continue
             }
+            try item.withUnsafeBufferPointer { _ = try self.perform(effect, list: $0) }
+            item.removeSubrange(1...)
+            bytes = 0
         }
     }
 }

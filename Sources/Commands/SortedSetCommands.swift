@@ -30,6 +30,10 @@ enum SortedSetCommands {
             "zscore", arity: 3, flags: [.readonly, .fast], keys: .one, group: .sortedSet,
             since: "1.2.0", summary: "Returns the score of a member.", handler: zscore),
         CommandRow(
+            "zmscore", arity: -3, flags: [.readonly, .fast], keys: .one, group: .sortedSet,
+            since: "6.2.0", summary: "Returns the scores of several members.",
+            handler: zmscore),
+        CommandRow(
             "zrank", arity: 3, flags: [.readonly, .fast], keys: .one, group: .sortedSet,
             since: "2.0.0", summary: "Returns the place of a member, lowest score first.",
             handler: { try rank(&$0, reverse: false) }),
@@ -207,6 +211,19 @@ extension Execution {
 // MARK: - Look up, pop, remove
 
 extension SortedSetCommands {
+    static func zmscore(_ x: inout Execution) throws {
+        try x.limit(x.count - 2)
+        let meta = try x.zsets.meta(x.key, now: x.now)
+        x.reply.array(x.count - 2)
+        for member in x.rest(from: 2) {
+            if let meta, let score = try x.zsets.score(x.key, meta, member) {
+                x.score(score)
+            } else {
+                x.reply.null()
+            }
+        }
+    }
+
     static func zscore(_ x: inout Execution) throws {
         if let score = try x.zsets.score(x.key, x[2], now: x.now) {
             x.score(score)

@@ -1,3 +1,4 @@
+import Keyspace
 import PikaStorage
 import RESP
 
@@ -30,6 +31,11 @@ enum SortedSetRangeCommands {
             since: "2.8.9", summary: "Returns the members in a range of names, last first.",
             handler: { try range(&$0, .lex, reverse: true) }),
         CommandRow(
+            "zrangestore", arity: -5, flags: [.write, .growsData, .multi], keys: .two,
+            group: .sortedSet, since: "6.2.0",
+            summary: "Stores the members in a range of places, scores or names.",
+            handler: rangeStore),
+        CommandRow(
             "zcount", arity: 4, flags: [.readonly, .fast], keys: .one, group: .sortedSet,
             since: "2.0.0", summary: "Counts the members in a range of scores.",
             handler: zcount),
@@ -44,22 +50,34 @@ extension SortedSetRangeCommands {
     enum Order { case rank, score, lex }
 
     private struct Options {
+        /// The sorted set.
+        var key: Bytes
+        /// The bounds as sent: in reverse the upper one first.
+        var first: Bytes
+        var last: Bytes
         var order: Order
         var reverse: Bool
         var withScores = false
+        /// The members go into a sorted set of their own.
+        var stores = false
         var offset: Int64 = 0
         /// Negative = all.
         var limit: Int64 = -1
 
         init(
-            _ x: borrowing Execution, _ order: Order, reverse: Bool, isGeneral: Bool
+            _ x: borrowing Execution, keyAt start: Int, _ order: Order, reverse: Bool,
+            isGeneral: Bool
         ) throws(CommandError) {
+            self.key = x[start]
+            self.first = x[start + 1]
+            self.last = x[start + 2]
             self.order = order
             self.reverse = reverse
-            var index = 4
+            self.stores = start > 1
+            var index = start + 3
             while index < x.count {
                 let word = x[index]
-                if word.isWord("withscores"), self.order != .lex {
+                if word.isWord("withscores"), !self.stores {
                     self.withScores = true
                 } else if word.isWord("limit"), index + 2 < x.count {
                     self.offset = try x.integer(index + 1)
@@ -91,36 +109,85 @@ extension SortedSetRangeCommands {
     static func range(
         _ x: inout Execution, _ order: Order, reverse: Bool, isGeneral: Bool = false
     ) throws {
-        let options = try Options(x, order, reverse: reverse, isGeneral: isGeneral)
+        let options = try Options(x, keyAt: 1, order, reverse: reverse, isGeneral: isGeneral)
         let start = x.reply.count
         x.scanned = 0
+        try visit(&x, options)
+        let perMember = options.withScores && x.reply.version == .resp2 ? 2 : 1
+        x.reply.insertHeader(.array, count: x.scanned * perMember, at: start)
+    }
+
+    /// Logged as `del`, then `zadd` in items of limited size: one atomic group.
+    static func rangeStore(_ x: inout Execution) throws {
+        let options = try Options(x, keyAt: 2, .rank, reverse: false, isGeneral: true)
+        x.scanned = 0
+        x.collector.clear()
+        try visit(&x, options)
+        try x.storeElements(.zadd, x.collector.list(), wordsPerElement: 2)
+        x.reply.integer(x.scanned)
+    }
+
+    private static func visit(_ x: inout Execution, _ options: Options) throws {
         if options.order == .rank {
             try rankRange(&x, options)
         } else {
             try limitedRange(&x, options)
         }
-        let perMember = options.withScores && x.reply.version == .resp2 ? 2 : 1
-        x.reply.insertHeader(.array, count: x.scanned * perMember, at: start)
     }
 
-    private static func write(
+    private static func take(
         _ x: inout Execution, _ options: Options, _ member: Bytes, _ score: Double
     ) {
-        if options.withScores { x.pair(member, score) } else { x.reply.bulk(member) }
         x.scanned += 1
+        if options.stores {
+            withScoreText(score) { x.collector.append($0) }
+            x.collector.append(member)
+        } else if options.withScores {
+            x.pair(member, score)
+        } else {
+            x.reply.bulk(member)
+        }
     }
 
     private static func rankRange(_ x: inout Execution, _ options: Options) throws {
-        let start = try x.integer(2)
-        let stop = try x.integer(3)
-        let size = Int64(try x.zsets.count(x.key, now: x.now))
-        // Members in front of the range are walked over too.
-        try x.limit(Int(max(0, min(size - 1, stop < 0 ? size + stop : stop) + 1)))
+        guard let start = Decimal.parseInteger(options.first),
+            let stop = Decimal.parseInteger(options.last)
+        else { throw CommandError.notInteger }
+        let size = Int64(try x.zsets.count(options.key, now: x.now))
+        let first = max(0, start < 0 ? size &+ start : start)
+        let last = min(size - 1, stop < 0 ? size &+ stop : stop)
+        guard first <= last else { return }
+        // Members between the range and the end that the walk begins at are walked over too.
+        let isNearEnd = size - first < last + 1
+        try x.limit(Int(isNearEnd ? size - first : last + 1))
+        guard isNearEnd, !options.stores else {
+            try x.zsets.forEachByRank(
+                options.key, start: first, stop: last, reverse: options.reverse, now: x.now
+            ) { member, score in
+                take(&x, options, member, score)
+                return true
+            }
+            return
+        }
+        try rankRangeFromEnd(&x, options, first: size - 1 - last, last: size - 1 - first)
+    }
+
+    /// The range seen from the other end, turned round.
+    private static func rankRangeFromEnd(
+        _ x: inout Execution, _ options: Options, first: Int64, last: Int64
+    ) throws {
+        x.collector.clear()
+        var scores: [Double] = []
         try x.zsets.forEachByRank(
-            x.key, start: start, stop: stop, reverse: options.reverse, now: x.now
+            options.key, start: first, stop: last, reverse: !options.reverse, now: x.now
         ) { member, score in
-            write(&x, options, member, score)
+            x.collector.append(member)
+            scores.append(score)
             return true
+        }
+        let members = x.collector.list()
+        for index in members.indices.reversed() {
+            take(&x, options, members[index], scores[index])
         }
     }
 
@@ -130,37 +197,31 @@ extension SortedSetRangeCommands {
         var left = options.limit < 0 ? Int64.max : options.limit
         var visited = 0
         let mayVisit = x.place == .loop ? ExecutionPlace.elementLimit : Int.max
-        func takes() -> Bool? {
+        func visit(_ member: Bytes, _ score: Double) -> Bool {
             visited += 1
-            guard left > 0, visited <= mayVisit else { return nil }
+            guard left > 0, visited <= mayVisit else { return false }
             guard skip == 0 else {
                 skip -= 1
-                return false
+                return true
             }
             left -= 1
+            take(&x, options, member, score)
             return true
         }
-        let (low, high) = options.reverse ? (x[3], x[2]) : (x[2], x[3])
+        let (low, high) =
+            options.reverse ? (options.last, options.first) : (options.first, options.last)
         if options.order == .score {
             let range = ScoreRange(
                 minimum: try parseScoreBound(low), maximum: try parseScoreBound(high))
             guard skip >= 0 else { return }
-            try x.zsets.forEachByScore(x.key, range, reverse: options.reverse, now: x.now) {
-                member, score in
-                guard let taken = takes() else { return false }
-                if taken { write(&x, options, member, score) }
-                return true
-            }
+            try x.zsets.forEachByScore(
+                options.key, range, reverse: options.reverse, now: x.now, visit)
         } else {
             let range = LexRange(
                 minimum: try parseLexBound(low), maximum: try parseLexBound(high))
             guard skip >= 0 else { return }
-            try x.zsets.forEachByLex(x.key, range, reverse: options.reverse, now: x.now) {
-                member, score in
-                guard let taken = takes() else { return false }
-                if taken { write(&x, options, member, score) }
-                return true
-            }
+            try x.zsets.forEachByLex(
+                options.key, range, reverse: options.reverse, now: x.now, visit)
         }
         if visited > mayVisit { throw CommandError.deferToPool }
     }

@@ -290,7 +290,7 @@ struct ServerCommandTests {
         #expect(harness.run("COMMAND INFO get nonsense").elements.map(\.elements.count) == [10, 0])
         #expect(harness.run("COMMAND DOCS").elements.count == count * 2)
         #expect(harness.run("COMMAND DOCS set nonsense").elements.count == 2)
-        #expect(harness.run("COMMAND LIST FILTERBY PATTERN zrange*").elements.count == 3)
+        #expect(harness.run("COMMAND LIST FILTERBY PATTERN zrange*").elements.count == 4)
         check(
             harness,
             """

@@ -48,7 +48,11 @@ struct TableTests {
     ]
 
     /// Of collections, not in Pika 3.5.0 either.
-    private static let addedForCollections: Set<String> = ["lmove", "lmpop", "lpos", "zmpop"]
+    private static let addedForCollections: Set<String> = [
+        "lmove", "lmpop", "lpos", "zmpop", "zrangestore", "zunion", "zinter", "zdiff",
+        "zdiffstore", "zintercard", "zmscore", "zrandmember", "hrandfield", "smismember",
+        "sintercard",
+    ]
 
     /// Transactions and waiting, not in Pika 3.5.0 either.
     private static let addedForTransactions: Set<String> = [
