@@ -20,6 +20,9 @@ let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let toml: Target.Dependency = .product(name: "TOMLKit", package: "TOMLKit")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(
     name: "ServiceLifecycle", package: "swift-service-lifecycle")
@@ -44,9 +47,12 @@ let package = Package(
     products: [
         .executable(name: "pika", targets: ["pika"]),
         .executable(name: "binlog-dump", targets: ["binlog-dump"]),
+        .executable(name: "pika-migrate", targets: ["pika-migrate"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
@@ -60,6 +66,7 @@ let package = Package(
         module("ReplicationCore", ["SyncProtocol"]),
         module("RDB"),
         module("RedisSync"),
+        module("MigrateCore", ["RateLimit"]),
 
         // State on disk.
         .target(name: "CFileShim"),
@@ -86,6 +93,15 @@ let package = Package(
                 "FileIO",
                 "PikaStorage", "Binlog", nioCore, nioPosix, logging, lifecycle,
             ]),
+        module(
+            "Migrate",
+            [
+                "MigrateCore", "RDB", "RedisSync", "RateLimit", "FileIO", "CXXHash", "SyncProtocol",
+                "PikaStorage", "Binlog", nioCore, nioPosix, nioHTTP1, nioSSL, toml,
+            ]),
+        .executableTarget(
+            name: "pika-migrate", dependencies: ["Migrate", "MigrateCore", arguments],
+            swiftSettings: strict),
         .executableTarget(
             name: "pika", dependencies: ["PikaServer", arguments, logging, lifecycle],
             swiftSettings: strict),
@@ -98,6 +114,13 @@ let package = Package(
         suite("RateLimitTests", ["RateLimit"]),
         suite("RDBTests", ["RDB"], resources: [.copy("Fixtures")]),
         suite("RedisSyncTests", ["RedisSync"]),
+        suite("MigrateCoreTests", ["MigrateCore", "TestKit"]),
+        suite(
+            "MigrateTests",
+            [
+                "Migrate", "MigrateCore", "RDB", "RedisSync", "FileIO", "TestKit", nioCore,
+                nioPosix,
+            ]),
         suite("RESPTests", ["RESP", nioCore]),
         suite("ReplicationCoreTests", ["ReplicationCore", "SyncProtocol", "TestKit"]),
         suite("FileIOTests", ["FileIO", "TestKit"]),

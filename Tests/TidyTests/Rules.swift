@@ -12,6 +12,7 @@ enum Rules {
         "ReplicationCore": ["SyncProtocol"],
         "RDB": ["Glibc"],
         "RedisSync": [],
+        "MigrateCore": ["RateLimit", "Glibc"],
 
         // State on disk.
         "FileIO": ["Glibc", "CFileShim", "CXXHash"],
@@ -31,6 +32,12 @@ enum Rules {
             "SyncProtocol", "FileIO", "PikaStorage", "Binlog", "NIOCore", "NIOPosix", "Logging",
             "ServiceLifecycle", "Glibc",
         ],
+        "Migrate": [
+            "MigrateCore", "RDB", "RedisSync", "RateLimit", "FileIO", "CXXHash", "SyncProtocol",
+            "PikaStorage", "Binlog", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "TOMLKit",
+            "Glibc",
+        ],
+        "pika-migrate": ["Migrate", "MigrateCore", "ArgumentParser", "Glibc"],
         "pika": ["PikaServer", "ArgumentParser", "Logging", "ServiceLifecycle", "Glibc"],
         "TestKit": ["FileIO", "SyncProtocol", "Glibc"],
     ]
@@ -41,7 +48,7 @@ enum Rules {
     /// Modules that must not ask the machine for the time.
     static let clocklessModules: Set<String> = [
         "SyncProtocol", "RESP", "RateLimit", "ReplicationCore", "Binlog", "ResumeStore",
-        "PikaStorage", "RDB", "RedisSync",
+        "PikaStorage", "RDB", "RedisSync", "MigrateCore",
     ]
     static let clockTokens = [
         "Date()", "clock_gettime(", "time(nil)", "gettimeofday(", "ContinuousClock",

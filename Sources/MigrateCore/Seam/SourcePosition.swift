@@ -1,0 +1,119 @@
+/// Where a source's stream of changes stands.
+///
+/// A position names the end of a complete unit: what lies before it is inside, what follows is not.
+public enum SourcePosition: Sendable, Equatable {
+    /// Redis or Valkey: one stream for all databases.
+    case redis(RedisPosition)
+    /// Pika or our server: one log a database.
+    case pika(PikaPosition)
+    /// A file: RDB, AOF, binlog files.
+    case file(FilePosition)
+
+    /// Whether everything up to `other` in the log that `other` speaks of lies before this.
+    ///
+    /// - Parameter database: The database of the unit that ends at `other`; only Pika's logs need it.
+    public func covers(_ other: SourcePosition, database: Int) -> Bool {
+        switch (self, other) {
+        case (.redis(let mine), .redis(let theirs)): mine.offset >= theirs.offset
+        case (.pika(let mine), .pika(let theirs)):
+            if let end = mine.databases[database], let wanted = theirs.databases[database] {
+                end >= wanted
+            } else {
+                false
+            }
+        case (.file(let mine), .file(let theirs)):
+            mine.identity == theirs.identity && mine.offset >= theirs.offset
+        default: false
+        }
+    }
+}
+
+/// A position in the stream of a Redis or Valkey.
+public struct RedisPosition: Sendable, Equatable {
+    /// Whose history the offset counts: 40 hexadecimal digits.
+    public var replicationID: String
+    /// Bytes of the stream up to the end of the unit; the next byte wanted is `offset + 1`.
+    public var offset: UInt64
+    /// The database that commands behind `offset` run in until the next `SELECT`.
+    public var database: Int
+
+    /// A position from its parts.
+    public init(replicationID: String, offset: UInt64, database: Int) {
+        self.replicationID = replicationID
+        self.offset = offset
+        self.database = database
+    }
+}
+
+/// A position in all logs of a Pika.
+public struct PikaPosition: Sendable, Equatable {
+    /// Names the history since 3.5.1; empty for a 3.5.0.
+    public var replicationID: String
+    /// Names the incarnation: changes with every restart of a real Pika.
+    public var runID: String
+    /// One position a database.
+    public var databases: [Int: PikaLogPosition]
+
+    /// A position from its parts.
+    public init(replicationID: String, runID: String, databases: [Int: PikaLogPosition]) {
+        self.replicationID = replicationID
+        self.runID = runID
+        self.databases = databases
+    }
+}
+
+/// The end of an item in one database's log.
+public struct PikaLogPosition: Sendable, Equatable, Comparable {
+    /// The file's number.
+    public var fileNumber: UInt32
+    /// Offset of the next item in it, in bytes.
+    public var offset: UInt64
+    /// Digest of the log's bytes before `offset`: proves that a log still is the one we read.
+    public var digest: UInt64
+
+    /// A position from its parts.
+    public init(fileNumber: UInt32, offset: UInt64, digest: UInt64) {
+        self.fileNumber = fileNumber
+        self.offset = offset
+        self.digest = digest
+    }
+
+    /// By file, then by offset; the digest has no order.
+    public static func < (left: PikaLogPosition, right: PikaLogPosition) -> Bool {
+        (left.fileNumber, left.offset) < (right.fileNumber, right.offset)
+    }
+}
+
+/// A position in a file or a list of files.
+public struct FilePosition: Sendable, Equatable {
+    /// Names the files: two runs over the same content have the same.
+    public var identity: String
+    /// Bytes of all files up to the end of the unit.
+    public var offset: UInt64
+    /// The database that commands behind `offset` run in until the next `SELECT`.
+    public var database: Int
+
+    /// A position from its parts.
+    public init(identity: String, offset: UInt64, database: Int) {
+        self.identity = identity
+        self.offset = offset
+        self.database = database
+    }
+}
+
+/// Where a source goes on inside of a snapshot.
+public struct SnapshotPoint: Sendable, Equatable {
+    /// Position of the stream that the snapshot belongs to: what follows it is not in the snapshot.
+    public var position: SourcePosition
+    /// The source's own note, opaque to all others, at most ``maxTokenBytes``.
+    public var token: [UInt8]
+
+    /// The longest token that a checkpoint keeps, in bytes.
+    public static let maxTokenBytes = 4_096
+
+    /// A point from its parts.
+    public init(position: SourcePosition, token: [UInt8]) {
+        self.position = position
+        self.token = token
+    }
+}

@@ -1,0 +1,29 @@
+import MigrateCore
+import Testing
+
+@Suite("Source positions")
+struct SourcePositionTests {
+    @Test("A Redis position covers what ends at or before its offset")
+    func redis() {
+        func at(_ offset: UInt64) -> SourcePosition {
+            .redis(RedisPosition(replicationID: "a", offset: offset, database: 0))
+        }
+        #expect(at(10).covers(at(10), database: 0))
+        #expect(at(10).covers(at(9), database: 3))
+        #expect(!at(10).covers(at(11), database: 0))
+    }
+
+    @Test("A Pika position covers by the log of the unit's database alone")
+    func pika() {
+        func at(_ ends: [Int: (UInt32, UInt64)]) -> SourcePosition {
+            .pika(
+                PikaPosition(
+                    replicationID: "", runID: "",
+                    databases: ends.mapValues {
+                        PikaLogPosition(fileNumber: $0.0, offset: $0.1, digest: 0)
+                    }))
+        }
+        #expect(at([0: (2, 5), 1: (0, 0)]).covers(at([0: (1, 900), 1: (7, 7)]), database: 0))
+        #expect(!at([0: (2, 5), 1: (0, 0)]).covers(at([0: (1, 900), 1: (7, 7)]), database: 1))
+    }
+}
