@@ -281,6 +281,7 @@ extension BitCommands {
             }
         }
         let destination = x[2]
+        try x.removeDisplaced()
         if result.isEmpty {
             if try x.strings.exists(destination, now: x.now) { try x.perform(.del, destination) }
         } else {

@@ -17,6 +17,8 @@ public final class CommandEnvironment: Sendable {
     public let isReadOnlyReplica = Atomic<Bool>(false)
     /// True while a password is set; kept up to date by the server.
     public let needsPassword = Atomic<Bool>(false)
+    /// True when keys of another type are errors, as in Redis (`wrong-type-check`).
+    public let checksTypes = Atomic<Bool>(false)
     /// Longest reply of KEYS and SCAN, in bytes (`max-client-response-size`).
     public let maxReplyBytes = Atomic<Int>(1 << 30)
 

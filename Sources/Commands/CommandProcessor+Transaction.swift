@@ -201,6 +201,7 @@ extension CommandProcessor {
             x.pointee.now = x.pointee.group.now
             do {
                 if let refusal = self.refusal(row, request.row, client, true) { throw refusal }
+                try self.checkTypes(row)
                 try row.pointee.handler(&x.pointee)
             } catch let error as CommandError {
                 x.pointee.reply.truncate(to: replyStart)

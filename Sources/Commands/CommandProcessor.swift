@@ -336,6 +336,7 @@ extension CommandProcessor {
         // Sampled by the group at its first use after a commit, so not before this point.
         x.pointee.now = x.pointee.group.now
         do {
+            try self.checkTypes(row)
             if row.pointee.flags.contains(.suspend) {
                 try self.outsideOfGate { try row.pointee.handler(&x.pointee) }
             } else {

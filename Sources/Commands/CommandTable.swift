@@ -65,6 +65,7 @@ struct HotRow {
     let flags: CommandFlags
     let arity: Int
     let keys: KeyPositions
+    let types: TypeRule
 }
 
 /// The hot rows at a fixed place, so that reading one copies nothing.
@@ -78,7 +79,8 @@ private final class HotRows: @unchecked Sendable {
             self.rows.initializeElement(
                 at: index,
                 to: HotRow(
-                    handler: row.handler, flags: row.flags, arity: row.arity, keys: row.keys))
+                    handler: row.handler, flags: row.flags, arity: row.arity, keys: row.keys,
+                    types: TypeRule(row)))
         }
     }
 

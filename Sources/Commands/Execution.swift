@@ -28,6 +28,8 @@ public struct Execution: ~Copyable {
     var scanned = 0
     /// True between the commands of EXEC: nothing waits there.
     var isInTransaction = false
+    /// Keys of other types that the command replaces (`wrong-type-check yes`); nearly always empty.
+    var displaced: [Bytes] = []
 
     init(
         client: ClientState, environment: CommandEnvironment, group: WriteGroup,
@@ -125,6 +127,7 @@ extension Execution {
 
     /// Writes a string: `set`, or `pksetexat` when there is a deadline.
     mutating func writeString(_ key: Bytes, _ value: Bytes, expiry: Int64) throws {
+        try self.removeDisplaced()
         guard expiry != 0 else {
             try self.perform(.set, key, value)
             return

@@ -94,6 +94,7 @@ extension StringCommands {
 
     static func set(_ x: inout Execution) throws {
         if x.count == 3 {
+            try x.removeDisplaced()
             try x.performAsSent(.set)
             x.reply.ok()
             return
@@ -158,8 +159,9 @@ extension StringCommands {
     }
 
     private static func setWithOptions(_ x: inout Execution) throws {
-        if try setConditionally(&x) { return }
+        if x.displaced.isEmpty, try setConditionally(&x) { return }
         let options = try setOptions(x)
+        if options.returnsOld, !x.displaced.isEmpty { throw CommandError.wrongType }
         let key = x.key
         let value = x[2]
         // -2: no such key; the reply of GET is written while the old value is at hand.
@@ -172,6 +174,7 @@ extension StringCommands {
             oldExpiry = Int64(expiry)
             if case .ifEqual(let target) = options.condition { equal = old.equals(target) }
         }
+        if !x.displaced.isEmpty { oldExpiry = Int64(try x.keys.expiry(key, now: x.now) ?? 0) }
         let exists = oldExpiry != -2
         var writes = true
         switch options.condition {
@@ -195,7 +198,7 @@ extension StringCommands {
     }
 
     static func setnx(_ x: inout Execution) throws {
-        let written = try x.perform(.setnx, x.key, x[2])
+        let written = x.displaced.isEmpty ? try x.perform(.setnx, x.key, x[2]) : 0
         x.reply.integer(written)
     }
 
@@ -220,6 +223,7 @@ extension StringCommands {
         guard deadline >= 0, deadline < Int64(Int32.max) else {
             throw CommandError.badExpiry("pksetexat")
         }
+        try x.removeDisplaced()
         try x.performAsSent(.pksetexat)
         x.reply.ok()
     }
@@ -424,6 +428,10 @@ extension StringCommands {
     static func msetnx(_ x: inout Execution) throws {
         guard x.count % 2 == 1 else { throw CommandError.arity("msetnx") }
         try x.limit(x.count / 2)
+        guard x.displaced.isEmpty else {
+            x.reply.integer(0)
+            return
+        }
         for index in stride(from: 1, to: x.count, by: 2)
         where try x.strings.exists(x[index], now: x.now) {
             x.reply.integer(0)
@@ -434,6 +442,7 @@ extension StringCommands {
     }
 
     private static func setPairs(_ x: inout Execution) throws {
+        try x.removeDisplaced()
         for index in stride(from: 1, to: x.count, by: 2) {
             try x.perform(.set, x[index], x[index + 1])
         }

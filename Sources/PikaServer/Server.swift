@@ -162,6 +162,7 @@ public final class Server: Sendable {
     private static func apply(_ settings: Settings, to environment: CommandEnvironment) {
         let needsPassword = !settings.requirePass.isEmpty || !settings.userPass.isEmpty
         environment.needsPassword.store(needsPassword, ordering: .relaxed)
+        environment.checksTypes.store(settings.wrongTypeCheck, ordering: .relaxed)
         environment.maxReplyBytes.store(settings.maxClientResponseBytes, ordering: .relaxed)
         environment.isReadOnlyReplica.store(!settings.slaveOf.isEmpty, ordering: .relaxed)
         environment.setForbiddenForUsers(

@@ -139,10 +139,11 @@ extension ConfTable {
         ConfItem(
             "instance-mode", .choice("classic", ["classic"]), "Only classic exists."),
         ConfItem(
-            "wrong-type-check", .flag(false, into: \.wrongTypeCheck), from: .ours,
+            "wrong-type-check", .flag(false, into: \.wrongTypeCheck), from: .ours, live: true,
             """
-            no: types have separate key spaces, as in Pika. yes, for an error on a key of another
-            type as in Redis, is accepted and not in effect yet.
+            no: types have separate key spaces, as in Pika. yes: a key has one type, as in Redis;
+            commands of another type get WRONGTYPE, SET and the like replace any type. A missing
+            key then costs a look-up per type.
             """),
     ]
 
