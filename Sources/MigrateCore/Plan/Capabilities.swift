@@ -1,0 +1,49 @@
+/// What a target can do, as it was found by asking it.
+public struct TargetCapabilities: Sendable, Equatable {
+    /// Who it is.
+    public enum Product: String, Sendable, Equatable {
+        /// Redis, Valkey or one that says so.
+        case redis
+        /// A real Pika.
+        case pika
+        /// Our server.
+        case ours
+        /// A Codis proxy.
+        case codis
+    }
+
+    /// Who it is.
+    public var product: Product
+    /// The version that it tells.
+    public var version: String
+    /// Commands that it does not know, lower case.
+    public var missing: Set<String> = []
+    /// `MULTI` and `EXEC`.
+    public var hasTransactions = false
+    /// `HSET` with several fields.
+    public var hasMultiFieldHset = false
+    /// `SET` with `PXAT` and `KEEPTTL`.
+    public var hasModernSet = false
+    /// `ZADD` with `GT`, `LT`, `NX`, `XX`, `INCR`.
+    public var hasZaddFlags = false
+    /// Deadlines are whole seconds that fit 32 bits.
+    public var hasSecondDeadlines = false
+    /// A name may hold several types: what overwrites must be preceded by a `DEL`.
+    public var keepsTypesApart = false
+    /// Databases `0..<databases`.
+    public var databases = 16
+    /// Longest request, in bytes.
+    public var maxRequestBytes = 512 << 20
+
+    /// A table in which everything that is optional is missing.
+    public init(product: Product, version: String) {
+        self.product = product
+        self.version = version
+    }
+
+    /// `redis 7.0.15`.
+    public var description: String { "\(self.product.rawValue) \(self.version)" }
+
+    /// Redis's and Pika's HyperLogLogs can't be read by each other.
+    public var hasRedisHyperLogLog: Bool { self.product == .redis }
+}

@@ -1,0 +1,173 @@
+/// What of a unit goes to one database of the target.
+public struct UnitPart: Sendable, Equatable {
+    /// The target's database.
+    public var database: Int
+    /// The commands.
+    public var commands: CommandBuffer
+    /// The target's keys that they touch.
+    public var keys: [DatabaseKey]
+}
+
+/// What a unit becomes.
+public enum UnitAction: Sendable, Equatable {
+    /// Commands, by database; none = nothing is to be done.
+    case execute([UnitPart])
+    /// All keys are read from the source anew.
+    case refresh
+    /// The target's databases that are emptied, alone: before it all else is done, after it all else
+    /// begins.
+    case flush([Int])
+}
+
+/// A planned unit.
+public struct UnitPlan: Sendable, Equatable {
+    /// The source's keys that it touches and that are copied.
+    public var keys: [DatabaseKey]
+    /// What to do.
+    public var action: UnitAction
+    /// What was left out or changed.
+    public var notes: [PlanNote]
+}
+
+/// Turns the source's units into the target's commands.
+public struct Planner: Sendable {
+    /// What the target can do.
+    public let target: TargetCapabilities
+    /// Which keys go where.
+    public let filter: KeyFilter
+    /// What is done with what does not fit.
+    public let policy: PlanPolicy
+
+    /// A planner for a target.
+    public init(target: TargetCapabilities, filter: KeyFilter, policy: PlanPolicy) {
+        self.target = target
+        self.filter = filter
+        self.policy = policy
+    }
+
+    /// Plans a unit.
+    public func plan(_ unit: SourceUnit) throws(PlanRefusal) -> UnitPlan {
+        var plan = UnitPlan(keys: [], action: .execute([]), notes: [])
+        var parts: [UnitPart] = []
+        var needsRefresh = false
+        for command in unit.commands where !command.arguments.isEmpty {
+            let step = try self.plan(command, unit.sourceTimeMilliseconds, &plan.notes)
+            switch step {
+            case .nothing: break
+            case .flush(let databases):
+                guard unit.commands.count == 1 else {
+                    throw PlanRefusal("a transaction that empties a database can't be carried over")
+                }
+                plan.action = .flush(databases)
+                return plan
+            case .refresh(let keys):
+                needsRefresh = true
+                plan.keys += keys
+            case .commands(let commands, let sourceKeys, let database, let keys):
+                plan.keys += sourceKeys
+                if parts.last?.database != database {
+                    if let index = parts.firstIndex(where: { $0.database == database }) {
+                        parts.append(parts.remove(at: index))
+                    } else {
+                        parts.append(
+                            UnitPart(database: database, commands: CommandBuffer(), keys: []))
+                    }
+                }
+                for one in commands { parts[parts.count - 1].commands.append(one) }
+                parts[parts.count - 1].keys += keys
+            }
+        }
+        plan.action = needsRefresh ? .refresh : .execute(parts)
+        return plan
+    }
+
+    enum Step {
+        case nothing
+        case refresh([DatabaseKey])
+        case flush([Int])
+        case commands([[[UInt8]]], [DatabaseKey], Int, [DatabaseKey])
+    }
+
+    private func plan(
+        _ command: SourceCommand, _ time: Int64, _ notes: inout [PlanNote]
+    ) throws(PlanRefusal) -> Step {
+        let name = CommandKeys.name(command)
+        guard let entry = CommandKeys.entry(name) else {
+            guard self.policy.unknownCommand == .skip else {
+                throw PlanRefusal("the source sent \(name.uppercased()), which is not known")
+            }
+            notes.append(PlanNote("unknown-command \(name)"))
+            return .nothing
+        }
+        guard !self.filter.deniedCommands.contains(name) else {
+            notes.append(PlanNote("denied \(name)"))
+            return .nothing
+        }
+        switch entry.role {
+        case .ignored: return .nothing
+        case .publish:
+            notes.append(PlanNote("publish"))
+            return .nothing
+        case .program:
+            guard self.policy.program == .skip else {
+                throw PlanRefusal("the source sent \(name.uppercased()); [policy] program is fail")
+            }
+            notes.append(PlanNote(name))
+            return .nothing
+        case .flushDatabase, .flushAll: return try self.flush(command, entry.role)
+        case .swapDatabases: throw PlanRefusal("the source sent SWAPDB, which can't be carried over")
+        default: break
+        }
+        if let kind = entry.kind, !self.filter.takes(kind) { return .nothing }
+        return try self.keyed(command, name, entry, time, &notes)
+    }
+
+    private func flush(
+        _ command: SourceCommand, _ role: CommandRole
+    ) throws(PlanRefusal) -> Step {
+        guard !self.filter.selectsKeys, self.filter.addPrefix.isEmpty else {
+            throw PlanRefusal(
+                "the source emptied a database while only some of its keys are copied")
+        }
+        if role == .flushDatabase {
+            return self.filter.target(database: command.database).map { .flush([$0]) } ?? .nothing
+        }
+        let databases =
+            self.filter.databases.isEmpty
+            ? Array(0..<self.target.databases) : Array(Set(self.filter.databases.values)).sorted()
+        return .flush(databases)
+    }
+
+    private func keyed(
+        _ command: SourceCommand, _ name: String, _ entry: CommandEntry, _ time: Int64,
+        _ notes: inout [PlanNote]
+    ) throws(PlanRefusal) -> Step {
+        guard let places = CommandKeys.positions(command.arguments, entry.places) else {
+            throw PlanRefusal("the source sent \(name.uppercased()) with arguments without sense")
+        }
+        var arguments = command.arguments
+        var sources: [DatabaseKey] = []
+        var targets: [DatabaseKey] = []
+        for place in places {
+            let source = DatabaseKey(command.database, arguments[place])
+            guard let key = self.filter.target(source) else { continue }
+            sources.append(source)
+            targets.append(key)
+            arguments[place] = key.key
+        }
+        guard let database = targets.first?.database else { return .nothing }
+        // Some of the keys are not copied: what the others become can only be read.
+        if sources.count < places.count {
+            if name == "del" || name == "unlink" {
+                return .commands(
+                    [[Array("DEL".utf8)] + targets.map(\.key)], sources, database, targets)
+            }
+            return .refresh(sources)
+        }
+        switch try self.rewrite(arguments, name, entry, time, &notes) {
+        case .none: return .refresh(sources)
+        case .some(let commands) where commands.isEmpty: return .nothing
+        case .some(let commands): return .commands(commands, sources, database, targets)
+        }
+    }
+}

@@ -1,0 +1,213 @@
+/// Turns a key's value, as a snapshot or a refresh brings it, into commands.
+///
+///     var writer = ValueWriter(target, policy)
+///     try writer.begin(head, key: name, replaces: true, now: time, into: &buffer)
+///     try writer.append(chunk, into: &buffer)    // any number
+///     try writer.end(into: &buffer)
+///
+/// Elements go in batches as the chunks bring them, not one a command.
+public struct ValueWriter: Sendable {
+    private let target: TargetCapabilities
+    private let policy: PlanPolicy
+    private var head = KeyHead(database: 0, name: [], kind: .string)
+    private var key: [UInt8] = []
+    private var replaces = false
+    private var deadline = Deadline.Verdict.none
+    private var chunks = 0
+    private var text = ContiguousArray<UInt8>()
+    private var isSkipped = false
+    /// Things left out or changed since the last `takeNotes`.
+    private var notes: [PlanNote] = []
+
+    /// HyperLogLogs of Redis begin with it.
+    private static let hyperLogLogMark = Array("HYLL".utf8)
+    /// Room that a request's frame needs beside the value, in bytes.
+    private static let frameBytes = 1_024
+
+    /// A writer for a target.
+    public init(_ target: TargetCapabilities, _ policy: PlanPolicy) {
+        self.target = target
+        self.policy = policy
+    }
+
+    /// What was noted, and forgets it.
+    public mutating func takeNotes() -> [PlanNote] {
+        defer { self.notes = [] }
+        return self.notes
+    }
+
+    /// Begins a key.
+    ///
+    /// - Parameters:
+    ///   - key: Its name in the target.
+    ///   - replaces: Something may be there under that name.
+    ///   - now: A deadline before this is past: nothing is written but the removal of what is there.
+    public mutating func begin(
+        _ head: KeyHead, key: [UInt8], replaces: Bool, now: Int64, into buffer: inout CommandBuffer
+    ) throws(PlanRefusal) {
+        self.head = head
+        self.key = key
+        self.replaces = replaces
+        self.chunks = 0
+        self.text.removeAll(keepingCapacity: true)
+        self.isSkipped = false
+        switch head.kind {
+        case .stream: try self.skip("stream", self.policy.stream)
+        case .module: try self.skip("module \(head.moduleName)", self.policy.module)
+        default: break
+        }
+        self.deadline = try Deadline.fit(
+            head.deadlineMilliseconds, now: now, self.target, self.policy, &self.notes)
+        if self.deadline == .past {
+            self.notes.append(PlanNote("expired"))
+            self.isSkipped = true
+            if replaces { Self.delete(key, &buffer) }
+        }
+    }
+
+    private mutating func skip(_ what: String, _ choice: PlanPolicy.Choice) throws(PlanRefusal) {
+        guard choice == .skip else {
+            throw PlanRefusal("a \(what) can't be copied; [policy] can skip it")
+        }
+        self.notes.append(PlanNote(what))
+        self.isSkipped = true
+    }
+
+    /// Adds elements.
+    public mutating func append(
+        _ chunk: ElementChunk, into buffer: inout CommandBuffer
+    ) throws(PlanRefusal) {
+        guard !self.isSkipped, chunk.textCount > 0 else { return }
+        if self.head.kind == .string {
+            self.text.append(contentsOf: chunk.bytes)
+            guard self.text.count + self.key.count + Self.frameBytes <= self.target.maxRequestBytes
+            else {
+                throw PlanRefusal(
+                    "a string of more than \(self.target.maxRequestBytes) bytes does not fit")
+            }
+            return
+        }
+        if self.chunks == 0, self.replaces { Self.delete(self.key, &buffer) }
+        self.chunks += 1
+        switch self.head.kind {
+        case .list: Self.elements("RPUSH", self.key, chunk, &buffer)
+        case .set: Self.elements("SADD", self.key, chunk, &buffer)
+        case .hash:
+            try self.noteFieldDeadlines(chunk)
+            if chunk.textCount == 2 {
+                Self.elements("HSET", self.key, chunk, &buffer)
+            } else {
+                Self.elements("HMSET", self.key, chunk, &buffer)
+            }
+        case .sortedSet: try self.members(chunk, &buffer)
+        case .string, .stream, .module: break
+        }
+    }
+
+    private static func elements(
+        _ name: StaticString, _ key: [UInt8], _ chunk: ElementChunk, _ buffer: inout CommandBuffer
+    ) {
+        buffer.begin(2 + chunk.textCount)
+        buffer.argument(name)
+        buffer.argument(key)
+        for index in 0..<chunk.textCount { buffer.argument(chunk.bytes[chunk.range(index)]) }
+    }
+
+    private mutating func members(
+        _ chunk: ElementChunk, _ buffer: inout CommandBuffer
+    ) throws(PlanRefusal) {
+        let kept = chunk.scores.indices.filter { !chunk.scores[$0].isNaN }
+        if kept.count < chunk.scores.count {
+            guard self.policy.nanScore == .skip else {
+                throw PlanRefusal("a sorted set has a score that is no number (nan-score)")
+            }
+            self.notes.append(PlanNote("nan-score"))
+        }
+        guard !kept.isEmpty else { return }
+        buffer.begin(2 + 2 * kept.count)
+        buffer.argument("ZADD")
+        buffer.argument(self.key)
+        for index in kept {
+            buffer.argument(score: chunk.scores[index])
+            buffer.argument(chunk.bytes[chunk.range(index)])
+        }
+    }
+
+    private mutating func noteFieldDeadlines(_ chunk: ElementChunk) throws(PlanRefusal) {
+        guard chunk.fieldDeadlines.contains(where: { $0 != 0 }) else { return }
+        guard self.policy.fieldDeadline == .drop else {
+            throw PlanRefusal("a hash has fields with deadlines (field-deadline)")
+        }
+        self.notes.append(PlanNote("field-deadline"))
+    }
+
+    /// Ends the key.
+    public mutating func end(into buffer: inout CommandBuffer) throws(PlanRefusal) {
+        guard !self.isSkipped else { return }
+        if self.head.kind == .string {
+            try self.finishString(&buffer)
+        } else if self.chunks > 0 {
+            self.expire(&buffer)
+        }
+        self.text.removeAll(keepingCapacity: self.text.count < ElementChunk.maxBytes)
+    }
+
+    private mutating func finishString(_ buffer: inout CommandBuffer) throws(PlanRefusal) {
+        if !self.target.hasRedisHyperLogLog, self.text.starts(with: Self.hyperLogLogMark) {
+            switch self.policy.hyperLogLog {
+            case .fail:
+                throw PlanRefusal(
+                    "a HyperLogLog of Redis can't be read by \(self.target.description), the hashes"
+                        + " differ; [policy] hyperloglog can be raw or skip")
+            case .skip:
+                self.notes.append(PlanNote("hyperloglog"))
+                return
+            case .raw: self.notes.append(PlanNote("hyperloglog-raw"))
+            }
+        }
+        if self.replaces, self.target.keepsTypesApart { Self.delete(self.key, &buffer) }
+        switch self.deadline {
+        case .seconds(let seconds):
+            buffer.begin(4)
+            buffer.argument("PKSETEXAT")
+            buffer.argument(self.key)
+            buffer.argument(seconds)
+            buffer.argument(self.text)
+        case .milliseconds(let milliseconds) where self.target.hasModernSet:
+            buffer.begin(5)
+            buffer.argument("SET")
+            buffer.argument(self.key)
+            buffer.argument(self.text)
+            buffer.argument("PXAT")
+            buffer.argument(milliseconds)
+        default:
+            buffer.begin(3)
+            buffer.argument("SET")
+            buffer.argument(self.key)
+            buffer.argument(self.text)
+            self.expire(&buffer)
+        }
+    }
+
+    private func expire(_ buffer: inout CommandBuffer) {
+        switch self.deadline {
+        case .none, .past: break
+        case .seconds(let seconds):
+            buffer.begin(3)
+            buffer.argument("EXPIREAT")
+            buffer.argument(self.key)
+            buffer.argument(seconds)
+        case .milliseconds(let milliseconds):
+            buffer.begin(3)
+            buffer.argument("PEXPIREAT")
+            buffer.argument(self.key)
+            buffer.argument(milliseconds)
+        }
+    }
+
+    private static func delete(_ key: [UInt8], _ buffer: inout CommandBuffer) {
+        buffer.begin(2)
+        buffer.argument("DEL")
+        buffer.argument(key)
+    }
+}
