@@ -1,5 +1,6 @@
 import Keyspace
 import PikaStorage
+import Synchronization
 
 /// What a command demands of the types that live under its keys (`wrong-type-check yes`).
 struct TypeRule {
