@@ -60,8 +60,20 @@ final class Rig: Sendable {
         settings = Mutex(initial)
         if let source {
             for name in ["db", "log"] {
-                try FileManager.default.copyItem(
-                    atPath: source + "/" + name, toPath: directory.path + "/" + name)
+                try Self.copy(source + "/" + name, to: directory.path + "/" + name)
+            }
+        }
+    }
+
+    /// Copies a directory that is in use: RocksDB may delete an old file while it is being copied,
+    /// and then the copy is made anew.
+    private static func copy(_ source: String, to target: String) throws {
+        let attempts = 20
+        for attempt in 1...attempts {
+            do {
+                return try FileManager.default.copyItem(atPath: source, toPath: target)
+            } catch CocoaError.fileNoSuchFile where attempt < attempts {
+                try FileManager.default.removeItem(atPath: target)
             }
         }
     }

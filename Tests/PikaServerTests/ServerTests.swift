@@ -32,6 +32,36 @@ struct ServerTests {
         #expect(client.read() == .simple("PONG"))
     }
 
+    @Test("A client that waits is served by another, times out, and leaves nobody behind")
+    func blocking() throws {
+        let server = try LoopbackServer()
+        let pusher = try server.client()
+        let waiter = try server.client()
+        func waits(_ count: Int) -> Bool {
+            for _ in 0..<2000 {
+                if pusher.info("clients", "blocked_clients") == "\(count)" { return true }
+                usleep(1000)
+            }
+            return false
+        }
+        waiter.send(LoopbackClient.encode(["BLPOP", "none", "l", "0"]))
+        waiter.send(LoopbackClient.encode(["PING"]))
+        #expect(waits(1))
+        #expect(pusher.call("RPUSH", "l", "a") == .integer(1))
+        #expect(waiter.read() == .array([.bulk("l"), .bulk("a")]))
+        #expect(waiter.read() == .simple("PONG"))
+        #expect(waiter.call("BLPOP", "l", "0.01") == .bulk(nil))
+        #expect(waiter.call("BLMOVE", "l", "m", "LEFT", "LEFT", "0.01") == .bulk(nil))
+        do {
+            let gone = try server.client()
+            gone.send(LoopbackClient.encode(["BZPOPMIN", "z", "0"]))
+            #expect(waits(1))
+        }
+        #expect(waits(0))
+        #expect(pusher.call("ZADD", "z", "1", "m") == .integer(1))
+        #expect(pusher.call("ZCARD", "z") == .integer(1))
+    }
+
     @Test("A value of some megabytes goes in and comes out")
     func largeValue() throws {
         let server = try LoopbackServer()

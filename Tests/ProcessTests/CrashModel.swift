@@ -45,14 +45,14 @@ final class CrashWorker {
         else { return }
         var underWay = 0
         while true {
-            let burst = Int.random(in: 1...Self.window - underWay, using: &random)
+            let burst = Int.random(in: 1...max(1, Self.window - underWay), using: &random)
             for _ in 0..<burst {
-                var state = states[states.count - 1]
-                let command = nextCommand(&state)
-                // From here on it may have happened.
-                states.append(state)
-                guard client.send(command) else { return }
-                underWay += 1
+                for (command, state) in nextRequests() {
+                    // From here on it may have happened.
+                    states.append(state)
+                    guard client.send(command) else { return }
+                    underWay += 1
+                }
             }
             let wanted = Int.random(in: 1...underWay, using: &random)
             for _ in 0..<wanted {
@@ -65,8 +65,31 @@ final class CrashWorker {
                 acknowledgedCount += 1
                 underWay -= 1
             }
-            if underWay == Self.window { return }
+            if underWay >= Self.window { return }
         }
+    }
+
+    /// One command, or a transaction, whose requests but EXEC change nothing.
+    private func nextRequests() -> [(command: [String], state: CrashModel)] {
+        let before = states[states.count - 1]
+        var state = before
+        guard Int.random(in: 0..<8, using: &random) == 0 else {
+            let command = nextCommand(&state)
+            return [(command, state)]
+        }
+        var requests = [(command: ["MULTI"], state: before)]
+        for _ in 0..<Int.random(in: 1...4, using: &random) {
+            count += 1
+            let value = "v\(count)"
+            state.number += 1
+            state.list.append(value)
+            state.hash["f\(count % 3)", default: 0] += count
+            requests.append((["INCR", key("n")], before))
+            requests.append((["RPUSH", key("l"), value], before))
+            requests.append((["HINCRBY", key("h"), "f\(count % 3)", "\(count)"], before))
+        }
+        requests.append((["EXEC"], state))
+        return requests
     }
 
     private func nextCommand(_ state: inout CrashModel) -> [String] {

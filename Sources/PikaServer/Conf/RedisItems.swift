@@ -4,7 +4,8 @@ import Synchronization
 ///
 /// Encodings, lazy freeing, persistence by snapshots and the like: a value of the right form is
 /// kept and shown by CONFIG GET, and changes nothing. Where a value would be a promise that is not
-/// kept (`maxmemory 1gb`), only the value that is true is taken. None of it is written into a file.
+/// kept (`maxmemory-policy allkeys-lru`), only the value that is true is taken. None of it is
+/// written into a file.
 final class RedisItems: Sendable {
     /// What an item takes.
     enum Form: Sendable {
@@ -52,7 +53,6 @@ final class RedisItems: Sendable {
         Item(name: "slave-read-only", value: "yes", form: .only(["yes"])),
         Item(name: "replica-read-only", value: "yes", form: .only(["yes"])),
         Item(name: "replica-serve-stale-data", value: "yes", form: .only(["yes"])),
-        Item(name: "maxmemory", value: "0", form: .only(["0"])),
         Item(name: "maxmemory-policy", value: "noeviction", form: .only(["noeviction"])),
         Item(name: "min-replicas-to-write", value: "0", form: .only(["0"])),
         Item(name: "notify-keyspace-events", value: "", form: .only([""])),
