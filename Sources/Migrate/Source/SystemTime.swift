@@ -1,0 +1,8 @@
+internal import Glibc
+
+/// The machine's wall clock, Unix milliseconds.
+public func systemMilliseconds() -> Int64 {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000
+}
