@@ -16,8 +16,7 @@ private final class Follower {
     var source: RedisSource
     var events: [SourceEvent] = []
 
-    init(_ fake: FakeRedis, files: MemoryFileSystem = MemoryFileSystem(), password: String? = nil)
-    {
+    init(_ fake: FakeRedis, files: MemoryFileSystem = MemoryFileSystem(), password: String? = nil) {
         self.fake = fake
         self.files = files
         self.source = Self.source(fake, files, password)
@@ -63,7 +62,9 @@ private final class Follower {
 
     var keys: [String] {
         self.events.compactMap {
-            if case .keyStart(let head) = $0 { String(decoding: head.name, as: UTF8.self) } else {
+            if case .keyStart(let head) = $0 {
+                String(decoding: head.name, as: UTF8.self)
+            } else {
                 nil
             }
         }

@@ -270,8 +270,10 @@ public final class RedisLink: Sendable {
             try? await Task.sleep(for: .milliseconds(pause))
         }
         self.core.note(phase: .down)
-        try? await self.group.shutdownGracefully()
     }
+
+    /// Gives the loop back; after `run` has returned and the pool is empty.
+    func shutdown() async { try? await self.group.shutdownGracefully() }
 
     private func runOnce() async -> RedisLinkEnd {
         let core = self.core
@@ -289,8 +291,10 @@ public final class RedisLink: Sendable {
             .channelOption(.autoRead, value: false)
             .channelOption(.socketOption(.so_keepalive), value: 1)
             .channelOption(
-                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(
-                    minimum: 1024, initial: 65_536, maximum: 1 << 20))
+                .recvAllocator,
+                value: AdaptiveRecvByteBufferAllocator(
+                    minimum: 1024, initial: 65_536, maximum: 1 << 20)
+            )
             .connectTimeout(.milliseconds(core.configuration.connectLimitMilliseconds))
             .channelInitializer { [host = address.host] channel in
                 channel.eventLoop.makeCompletedFuture {

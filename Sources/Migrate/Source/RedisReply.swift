@@ -108,9 +108,11 @@ public struct RedisReplyParser: Sendable {
         guard let mark = line.first else { throw .malformed }
         let rest = line.dropFirst()
         switch mark {
-        case UInt8(ascii: "+"): self.consumed = end
+        case UInt8(ascii: "+"):
+            self.consumed = end
             return .some(.simple(String(decoding: rest, as: UTF8.self)))
-        case UInt8(ascii: "-"): self.consumed = end
+        case UInt8(ascii: "-"):
+            self.consumed = end
             return .some(.error(String(decoding: rest, as: UTF8.self)))
         case UInt8(ascii: ":"):
             let number = try Self.number(rest)

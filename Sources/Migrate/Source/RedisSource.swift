@@ -189,6 +189,7 @@ public actor RedisSource: Source {
         await self.refresher.close()
         self.spool?.close()
         try? await self.pool.shutdownGracefully()
+        await self.link?.shutdown()
     }
 
     // MARK: - Reading

@@ -135,6 +135,9 @@ public final class Spool: Sendable {
             case .file(let error): throw .file(error)
             }
         }
+        try onSpoolFiles { () throws(FileError) in
+            try fileSystem.syncDirectory(Path.directory(of: directory))
+        }
         let recovered = try SpoolRecovery(directory: directory, fileSystem: fileSystem).run()
         self.state = Mutex(recovered)
     }

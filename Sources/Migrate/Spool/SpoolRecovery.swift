@@ -79,7 +79,9 @@ struct SpoolRecovery {
         var cursor = SpoolFileCursor(file: file)
         guard let header = try cursor.readHeader() else {
             guard isTail else { throw .damaged(path: path, reason: "header is damaged") }
-            if cuts { try onSpoolFiles { () throws(FileError) in try self.fileSystem.unlink(path) } }
+            if cuts {
+                try onSpoolFiles { () throws(FileError) in try self.fileSystem.unlink(path) }
+            }
             return nil
         }
         state.sourceID = header.sourceID
