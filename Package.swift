@@ -111,7 +111,7 @@ let package = Package(
 
         module("TestKit", ["FileIO", "SyncProtocol"]),
         suite("SyncProtocolTests", ["SyncProtocol", "TestKit", nioCore, protobuf]),
-        suite("RateLimitTests", ["RateLimit"]),
+        suite("RateLimitTests", ["RateLimit", "TestKit"]),
         suite("RDBTests", ["RDB"], resources: [.copy("Fixtures")]),
         suite("RedisSyncTests", ["RedisSync"]),
         suite("MigrateCoreTests", ["MigrateCore", "TestKit"]),

@@ -22,6 +22,8 @@ public struct ReplicationConfiguration: Sendable {
     public var fileSystem: any FileSystem
     /// The process's log.
     public var logger: Logger
+    /// Opens connections to a master.
+    var dialer = Dialer.tcp
 
     /// Creates a configuration.
     public init(

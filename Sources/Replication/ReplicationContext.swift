@@ -40,12 +40,15 @@ final class Limiter: Sendable {
     static let chunkBytes: UInt64 = 4 << 20
 
     private let tree: Mutex<BucketTree<ReplicaAddress>>
+    /// Tells the time; deadlines are of its clock.
+    private let loop: any EventLoop
 
-    init(bytesPerSecond: UInt64) {
+    init(bytesPerSecond: UInt64, loop: any EventLoop) {
+        self.loop = loop
         self.tree = Mutex(
             BucketTree(
                 bytesPerSecond: bytesPerSecond, chunkBytes: Self.chunkBytes,
-                now: MonotonicInstant.now.nanoseconds))
+                now: loop.instant.nanoseconds))
     }
 
     var bytesPerSecond: UInt64 { self.tree.withLock { $0.bytesPerSecond } }
@@ -56,18 +59,17 @@ final class Limiter: Sendable {
     }
 
     func setRate(bytesPerSecond: UInt64) {
-        self.tree.withLock {
-            $0.setRate(bytesPerSecond: bytesPerSecond, now: MonotonicInstant.now.nanoseconds)
-        }
+        let now = self.loop.instant.nanoseconds
+        self.tree.withLock { $0.setRate(bytesPerSecond: bytesPerSecond, now: now) }
     }
 
     /// Takes bytes; nil = granted, else the time to ask again.
     func acquire(
         _ bytes: Int, for peer: ReplicaAddress, stream: BucketTree<ReplicaAddress>.Stream
     ) -> NIODeadline? {
+        let now = self.loop.instant.nanoseconds
         let verdict = self.tree.withLock {
-            $0.acquire(
-                UInt64(bytes), for: peer, stream: stream, now: MonotonicInstant.now.nanoseconds)
+            $0.acquire(UInt64(bytes), for: peer, stream: stream, now: now)
         }
         switch verdict {
         case .granted: return nil
@@ -78,16 +80,18 @@ final class Limiter: Sendable {
     func refund(
         _ bytes: Int, for peer: ReplicaAddress, stream: BucketTree<ReplicaAddress>.Stream
     ) {
+        let now = self.loop.instant.nanoseconds
         self.tree.withLock {
-            $0.refund(
-                UInt64(bytes), for: peer, stream: stream, now: MonotonicInstant.now.nanoseconds)
+            $0.refund(UInt64(bytes), for: peer, stream: stream, now: now)
         }
     }
 }
 
-extension MonotonicInstant {
-    /// The machine's monotonic clock, the same as NIO's.
-    static var now: MonotonicInstant {
-        MonotonicInstant(nanoseconds: NIODeadline.now().uptimeNanoseconds)
+extension EventLoop {
+    /// The time of this loop: all that replication knows of time, and a test's to move.
+    ///
+    /// Safe from any thread.
+    var instant: MonotonicInstant {
+        MonotonicInstant(nanoseconds: self.now.uptimeNanoseconds)
     }
 }

@@ -9,9 +9,9 @@ public import ReplicationCore
 /// loop; they belong on the pool.
 public final class ReplicationService: Sendable {
     private let context: ReplicationContext
-    private let masterSide: MasterSide
+    let masterSide: MasterSide
     private let receiving: ReceiveLimiter
-    private let link: ReplicaLink
+    let link: ReplicaLink
 
     /// Builds the service; nothing runs before ``start()``.
     ///
@@ -31,10 +31,11 @@ public final class ReplicationService: Sendable {
         self.context = ReplicationContext(
             keyspace: keyspace, keyspaceConfiguration: keyspaceConfiguration,
             configuration: configuration, settings: box, loop: loop,
-            pool: pool, sending: Limiter(bytesPerSecond: settings.throttleBytesPerSecond),
+            pool: pool,
+            sending: Limiter(bytesPerSecond: settings.throttleBytesPerSecond, loop: loop),
             logger: configuration.logger)
         self.receiving = ReceiveLimiter(
-            bytesPerSecond: settings.throttleBytesPerSecond, now: MonotonicInstant.now.nanoseconds)
+            bytesPerSecond: settings.throttleBytesPerSecond, now: loop.instant.nanoseconds)
         self.masterSide = MasterSide(context: self.context)
         var replica = ReplicaConfiguration(
             ownPort: configuration.port, stagingPath: configuration.databaseSyncPath,
@@ -45,12 +46,12 @@ public final class ReplicationService: Sendable {
         replica.pikaReaders = settings.parallelFileRequests
         replica.leastRequestTimeoutMilliseconds = settings.fileRequestTimeoutMilliseconds
         replica.acknowledgesBeforeSync = keyspaceConfiguration.syncPolicy == .never
-        self.link = ReplicaLink(
-            replica,
-            ReplicaEnvironment(
-                keyspace: keyspace, keyspaceConfiguration: keyspaceConfiguration,
-                fileSystem: configuration.fileSystem, eventLoop: loop, pool: pool,
-                limiter: self.receiving, logger: configuration.logger))
+        var environment = ReplicaEnvironment(
+            keyspace: keyspace, keyspaceConfiguration: keyspaceConfiguration,
+            fileSystem: configuration.fileSystem, eventLoop: loop, pool: pool,
+            limiter: self.receiving, logger: configuration.logger)
+        environment.dialer = configuration.dialer
+        self.link = ReplicaLink(replica, environment)
     }
 
     /// Binds the two ports and takes up the snapshots that a former process left.
@@ -121,7 +122,7 @@ public final class ReplicationService: Sendable {
         self.context.sending.setRate(bytesPerSecond: settings.throttleBytesPerSecond)
         self.receiving.setRate(
             bytesPerSecond: settings.throttleBytesPerSecond,
-            now: MonotonicInstant.now.nanoseconds)
+            now: self.context.loop.instant.nanoseconds)
         self.masterSide.settingsChanged()
     }
 

@@ -1,51 +1,6 @@
 import RateLimit
+import TestKit
 import Testing
-
-/// What was granted, and when: for questions about any window of time.
-private struct Ledger {
-    var times: [UInt64] = []
-    /// Sum before each grant; one more than `times`.
-    var sums: [UInt64] = [0]
-
-    mutating func add(_ bytes: UInt64, at now: UInt64) {
-        times.append(now)
-        sums.append((sums.last ?? 0) + bytes)
-    }
-
-    /// Most bytes granted in any window of this length that begins at a grant.
-    func most(in window: UInt64) -> UInt64 {
-        var most: UInt64 = 0
-        var end = 0
-        for start in times.indices {
-            while end < times.count, times[end] < times[start] + window { end += 1 }
-            most = max(most, sums[end] - sums[start])
-        }
-        return most
-    }
-
-    /// Fewest and most bytes granted in any window of this length, in steps of `step`.
-    func extremes(in window: UInt64, step: UInt64, until end: UInt64) -> (UInt64, UInt64) {
-        func total(before time: UInt64) -> UInt64 {
-            var low = 0
-            var high = times.count
-            while low < high {
-                let middle = (low + high) / 2
-                if times[middle] < time { low = middle + 1 } else { high = middle }
-            }
-            return sums[low]
-        }
-        var fewest = UInt64.max
-        var most: UInt64 = 0
-        var start = times.first ?? 0
-        while start + window <= end {
-            let bytes = total(before: start + window) - total(before: start)
-            fewest = min(fewest, bytes)
-            most = max(most, bytes)
-            start += step
-        }
-        return (fewest, most)
-    }
-}
 
 private struct SplitMix: RandomNumberGenerator {
     var state: UInt64
@@ -65,7 +20,7 @@ private let second: UInt64 = 1_000_000_000
 /// Asks as fast as it may until `end`, waking up to `lateness` too late.
 private func saturate(
     _ bucket: inout TokenBucket, from start: UInt64, until end: UInt64, lateness: UInt64,
-    generator: inout SplitMix, into ledger: inout Ledger
+    generator: inout SplitMix, into ledger: inout TrafficLedger
 ) {
     var now = start
     while now < end {
@@ -92,7 +47,7 @@ struct TokenBucketTests {
     func accuracy(_ rate: UInt64) {
         var generator = SplitMix(state: rate)
         for lateness in [0, 1 * millisecond, 20 * millisecond] {
-            var ledger = Ledger()
+            var ledger = TrafficLedger()
             let start = UInt64.random(in: 0...(1 << 50), using: &generator)
             var bucket = TokenBucket(bytesPerSecond: rate, chunkBytes: 262_144, now: start)
             let end = start + 25 * second
@@ -100,7 +55,7 @@ struct TokenBucketTests {
                 &bucket, from: start, until: end, lateness: lateness, generator: &generator,
                 into: &ledger)
             let (fewest, most) = ledger.extremes(
-                in: 10 * second, step: 37 * millisecond, until: end)
+                in: 10 * second, step: 37 * millisecond, from: start, to: end)
             #expect(Double(fewest) >= Double(rate) * 10 * 0.99, "lateness \(lateness)")
             #expect(Double(most) <= Double(rate) * 10 * 1.01, "lateness \(lateness)")
             #expect(Double(ledger.most(in: 100 * millisecond)) <= Double(rate) * 0.16)
@@ -144,19 +99,19 @@ struct TokenBucketTests {
         var bucket = TokenBucket(bytesPerSecond: 50_000_000, chunkBytes: 262_144, now: 0)
         var now: UInt64 = 0
         for rate in [5_000_000, 100_000_000, 1_000_000, 50_000_000] as [UInt64] {
-            var before = Ledger()
+            var before = TrafficLedger()
             saturate(
                 &bucket, from: now, until: now + second, lateness: 0, generator: &generator,
                 into: &before)
             now += second
             bucket.setRate(bytesPerSecond: rate, now: now)
             #expect(bucket.bytesPerSecond == rate)
-            var after = Ledger()
+            var after = TrafficLedger()
             saturate(
                 &bucket, from: now, until: now + second, lateness: 0, generator: &generator,
                 into: &after)
             now += second
-            let share = Double(after.sums.last ?? 0) / Double(rate)
+            let share = Double(after.totalBytes) / Double(rate)
             #expect(share > 0.94 && share < 1.06, "\(rate)")
             #expect(Double(after.most(in: 100 * millisecond)) <= Double(rate) * 0.16)
         }

@@ -53,7 +53,8 @@ final class MasterHarness: Sendable {
                 keyspace: self.keyspace, keyspaceConfiguration: configuration,
                 configuration: replication, settings: SettingsBox(settings),
                 loop: self.group.next(), pool: self.pool,
-                sending: Limiter(bytesPerSecond: settings.throttleBytesPerSecond),
+                sending: Limiter(
+                    bytesPerSecond: settings.throttleBytesPerSecond, loop: self.group.next()),
                 logger: logger))
         try self.service.start()
     }
@@ -91,17 +92,22 @@ final class MasterHarness: Sendable {
     }
 
     func set(_ key: String, _ value: String, database: Int = 0) throws {
-        let entrance = self.keyspace.gate.makeEntrance()
-        defer { self.keyspace.gate.remove(entrance) }
+        try self.keyspace.set(key, Array(value.utf8), database: database)
+    }
+}
+
+extension Keyspace {
+    /// SET, committed as a group of its own.
+    func set(_ key: String, _ value: [UInt8], database: Int = 0) throws {
+        let entrance = self.gate.makeEntrance()
+        defer { self.gate.remove(entrance) }
         entrance.enterBlocking()
         defer { entrance.leave() }
-        let group = self.keyspace.databases[database].makeGroup(onPool: true)
+        let group = self.databases[database].makeGroup(onPool: true)
         func perform() throws {
             try Array(key.utf8).withUnsafeBytes { key in
                 _ = group.lock(key)
-                try Array(value.utf8).withUnsafeBytes { value in
-                    _ = try group.perform(.set, key, value)
-                }
+                try value.withUnsafeBytes { value in _ = try group.perform(.set, key, value) }
             }
         }
         try perform()
@@ -111,11 +117,11 @@ final class MasterHarness: Sendable {
             outcome = group.commit()
         }
         if case .stalled = outcome { outcome = group.finishStalled() }
-        guard case .committed = outcome else { throw HarnessError.notCommitted("\(outcome)") }
+        guard case .committed = outcome else { throw NotCommitted(outcome: "\(outcome)") }
     }
-
-    enum HarnessError: Error { case notCommitted(String) }
 }
+
+struct NotCommitted: Error { var outcome: String }
 
 /// A blocking client socket with a time limit: what a hostile or recorded peer is made of.
 final class RawSocket {

@@ -45,7 +45,7 @@ final class ReplicaHarness: Sendable {
         self.keyspace = try Keyspace.open(configuration)
         self.pool.start()
         self.limiter = ReceiveLimiter(
-            bytesPerSecond: bytesPerSecond, now: MonotonicInstant.now.nanoseconds)
+            bytesPerSecond: bytesPerSecond, now: self.group.next().instant.nanoseconds)
         var replica = ReplicaConfiguration(
             ownPort: port, stagingPath: staging, resumePath: database, databasePath: database)
         change(&replica)

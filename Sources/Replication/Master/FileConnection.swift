@@ -19,7 +19,7 @@ final class FileConnection: ChannelInboundHandler {
     /// Bytes read from files, or being read, and not yet taken by the kernel.
     static let bytesInFlight = 8 << 20
     /// Smallest reply under a limit.
-    static let leastReplyBytes = 16 << 10
+    static let leastReplyBytes = 1 << 10
     /// Buffers kept for the next chunks.
     static let spareBuffers = 8
 
@@ -29,10 +29,11 @@ final class FileConnection: ChannelInboundHandler {
     private var remoteHost = ""
     private var channel: ChannelHandlerContext?
     private var reader = FrameReader(limits: .fileRequest)
-    private var lastUse = MonotonicInstant.now
+    private var lastUse: MonotonicInstant
     private var queue: [SnapshotSender.ReadOrder] = []
     private var queueHead = 0
     private var flying = 0
+    private var debt = SendingDebt()
     private var timer: Scheduled<Void>?
     private var spares: [ByteBuffer] = []
     /// The replication connection that the peer's token, or else its address, belongs to.
@@ -41,6 +42,7 @@ final class FileConnection: ChannelInboundHandler {
     init(core: MasterCore) {
         self.core = core
         self.id = core.makeConnectionID()
+        self.lastUse = core.now
     }
 
     private var logger: Logger { self.core.context.logger }
@@ -269,6 +271,7 @@ final class FileConnection: ChannelInboundHandler {
         guard let channel = self.channel else { return }
         var buffer = channel.channel.allocator.buffer(capacity: 1_024)
         encode(&buffer)
+        self.debt.add(buffer.readableBytes)
         channel.writeAndFlush(self.wrapOutboundOut(buffer), promise: nil)
     }
 
@@ -289,10 +292,7 @@ final class FileConnection: ChannelInboundHandler {
             self.flying == 0 || self.flying < Self.bytesInFlight
         {
             let order = self.shortened(self.queue[self.queueHead])
-            if order.count > 0,
-                let deadline = self.core.context.sending.acquire(
-                    order.count, for: self.limiterKey, stream: .snapshot)
-            {
+            if let deadline = self.acquire(order.count) {
                 self.timer = channel.eventLoop.assumeIsolated().scheduleTask(
                     deadline: deadline
                 ) {
@@ -308,6 +308,14 @@ final class FileConnection: ChannelInboundHandler {
             }
             self.start(order)
         }
+    }
+
+    /// Asks the limiter for the next reply; nil = granted, else when to ask again.
+    private func acquire(_ count: Int) -> NIODeadline? {
+        let limiter = self.core.context.sending
+        let key = self.limiterKey
+        if let deadline = self.debt.pay(limiter, for: key, stream: .snapshot) { return deadline }
+        return count == 0 ? nil : limiter.acquire(count, for: key, stream: .snapshot)
     }
 
     /// The limit may have changed: what was waited for is void.
@@ -386,6 +394,7 @@ final class FileConnection: ChannelInboundHandler {
             return
         }
         self.core.snapshotBytesSent += UInt64(order.count)
+        self.debt.add(buffer.readableBytes - order.count)
         channel.writeAndFlush(self.wrapOutboundOut(buffer)).assumeIsolated().whenComplete { _ in
             self.flying -= order.count
             self.lastUse = self.core.now

@@ -38,13 +38,14 @@ final class MasterCore: DatabaseObserver, @unchecked Sendable {
     private var nextSessions: [Int32]
     private var nextConnection: UInt64 = 1
     private var timer: RepeatedTask?
-    private var lastPurge = MonotonicInstant.now
+    private var lastPurge: MonotonicInstant
     private var lastDumpExpiry = MonotonicInstant(nanoseconds: 0)
     private var purging: Set<Int> = []
     private var tickCount: UInt64 = 0
 
     init(context: ReplicationContext) {
         self.context = context
+        self.lastPurge = context.loop.instant
         let count = context.keyspace.databases.count
         self.wakes = (0..<count).map { _ in WakeFlag() }
         self.nextSessions = Array(repeating: 0, count: count)
@@ -52,7 +53,7 @@ final class MasterCore: DatabaseObserver, @unchecked Sendable {
         self.dumps = DumpWriter(context: context)
     }
 
-    var now: MonotonicInstant { .now }
+    var now: MonotonicInstant { self.context.loop.instant }
 
     // MARK: Life
 

@@ -75,12 +75,8 @@ extension ReplicaConnection {
     ) -> NIODeadline? {
         guard let address = self.address else { return nil }
         let limiter = self.core.context.sending
-        while self.pump.owed > 0 {
-            let part = min(self.pump.owed, Int(Limiter.chunkBytes))
-            if let deadline = limiter.acquire(part, for: address, stream: .binlog) {
-                return deadline
-            }
-            self.pump.owed -= part
+        if let deadline = self.pump.debt.pay(limiter, for: address, stream: .binlog) {
+            return deadline
         }
         let wanted = stream.expectedBytes(allowance)
         if let deadline = limiter.acquire(wanted, for: address, stream: .binlog) {
@@ -124,7 +120,7 @@ extension ReplicaConnection {
     private func settle(granted: Int, used: Int) {
         self.pump.granted = 0
         if used > granted {
-            self.pump.owed += used - granted
+            self.pump.debt.add(used - granted)
         } else if used < granted, let address = self.address {
             self.core.context.sending.refund(granted - used, for: address, stream: .binlog)
         }
@@ -149,6 +145,6 @@ struct PumpState {
     /// Bytes granted for the frame at hand.
     var granted = 0
     /// Bytes sent beyond what was granted (one large item).
-    var owed = 0
+    var debt = SendingDebt()
     var unflushed = 0
 }

@@ -29,12 +29,13 @@ final class ReplicaConnection: ChannelInboundHandler {
     var channel: ChannelHandlerContext?
     var reader = FrameReader(limits: requestLimits)
     var streams: [Int: BinlogStream] = [:]
-    var lastRead = MonotonicInstant.now
+    var lastRead: MonotonicInstant
     var pump = PumpState()
 
     init(core: MasterCore) {
         self.core = core
         self.id = core.makeConnectionID()
+        self.lastRead = core.now
     }
 
     /// Whether it is a replica of ours.

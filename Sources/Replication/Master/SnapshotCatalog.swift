@@ -158,7 +158,7 @@ final class SnapshotCatalog {
                 try storage.cut(databaseIndex: database)
             }
             storage.context.loop.execute {
-                core?.catalog.finishCut(database, result, now: .now)
+                core?.catalog.finishCut(database, result, now: storage.context.loop.instant)
             }
         }
     }

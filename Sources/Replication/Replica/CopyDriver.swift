@@ -24,6 +24,9 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
         case stopped
     }
 
+    /// Bytes of a read of the connection to the file service, without a limit.
+    static let readBytes = 512 << 10
+
     private let environment: ReplicaEnvironment
     private let configuration: ReplicaConfiguration
     private let databaseIndex: Int
@@ -73,7 +76,8 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
             isPeer: order.master.isPeer, fileToken: order.fileToken)
         limits.readers = Int32(clamping: configuration.pikaReaders)
         limits.leastTimeout = .milliseconds(configuration.leastRequestTimeoutMilliseconds)
-        self.receiver = SnapshotReceiver(limits, remainder: remainder, now: .now)
+        self.receiver = SnapshotReceiver(
+            limits, remainder: remainder, now: environment.eventLoop.instant)
         self.receiver.limitBytesPerSecond = environment.limiter.bytesPerSecond
     }
 
@@ -84,9 +88,19 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
     func begin() { self.handle(.begin) }
 
     func tick() {
-        self.receiver.limitBytesPerSecond = self.environment.limiter.bytesPerSecond
+        self.followLimit()
         self.handle(.tick)
-        self.meter.note(total: self.receiver.bytesReceived, now: .now)
+        self.meter.note(total: self.receiver.bytesReceived, now: self.loop.instant)
+    }
+
+    /// A request of the old size would be a long debt at a lower rate.
+    private func followLimit() {
+        let (old, new) = (
+            self.receiver.limitBytesPerSecond, self.environment.limiter.bytesPerSecond
+        )
+        guard old != new else { return }
+        self.receiver.limitBytesPerSecond = new
+        if new > 0, old == 0 || new < old { self.handler?.gate.voidPrepaid() }
     }
 
     /// Stops; the future succeeds when nothing touches the staged files any more.
@@ -136,11 +150,13 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
         while !self.pendingEvents.isEmpty, !self.hasEnded {
             let next = self.pendingEvents.removeFirst()
             self.storing = next.data
-            for directive in self.receiver.handle(next.event, now: .now) {
+            for directive in self.receiver.handle(next.event, now: self.loop.instant) {
                 self.perform(directive)
             }
             self.storing = nil
         }
+        self.handler?.gate.expect(
+            atMost: self.receiver.bytesInFlight, now: self.loop.instant)
         self.pendingEvents = []
         self.isHandling = false
     }
@@ -222,20 +238,14 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
         self.disconnect()
         self.connectionNumber += 1
         let number = self.connectionNumber
-        let address = self.master.address
-        ClientBootstrap(group: self.loop)
-            .connectTimeout(.seconds(5))
-            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .channelOption(
-                .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 524_288)
-            )
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(FileClientHandler(owner: self))
-                }
-            }
-            .connect(host: address.host, port: address.port + PortOffset.fileService)
-            .hop(to: self.loop)
+        let call = Dialer.Call(
+            master: self.master.address, portOffset: PortOffset.fileService,
+            limiter: self.environment.limiter, readBytes: Self.readBytes
+        ) { channel, gate in
+            try channel.pipeline.syncOperations.addHandler(
+                FileClientHandler(owner: self, gate: gate))
+        }
+        self.environment.dialer.open(call, self.loop)
             .assumeIsolated()
             .whenComplete { result in
                 guard number == self.connectionNumber, !self.hasEnded else {
@@ -257,8 +267,14 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
 
     private func disconnect() {
         self.connectionNumber += 1
+        self.expectNothing()
         self.handler?.close()
         self.handler = nil
+    }
+
+    /// What was asked for does not come over this connection any more.
+    private func expectNothing() {
+        self.handler?.gate.expect(atMost: 0, now: self.loop.instant)
     }
 
     func fileClient(_ handler: FileClientHandler, received response: DecodedFileResponse) {
@@ -293,6 +309,7 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
 
     func fileClientClosed(_ handler: FileClientHandler, _ reason: String, partialBytes: Int) {
         guard handler === self.handler else { return }
+        self.expectNothing()
         self.handler = nil
         self.handle(.disconnected(reason, partialBytes: UInt64(partialBytes)))
     }
@@ -304,8 +321,9 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
         guard !self.hasEnded, let handler = self.handler else { return }
         self.pumpTimer?.cancel()
         self.pumpTimer = nil
-        while handler.isWritable, let bytes = self.receiver.nextReadBytes(now: .now) {
-            let now = MonotonicInstant.now
+        self.followLimit()
+        while handler.isWritable, let bytes = self.receiver.nextReadBytes(now: self.loop.instant) {
+            let now = self.loop.instant
             if case .waitUntil(let nanoseconds) = self.environment.limiter.acquire(
                 bytes, now: now.nanoseconds)
             {
@@ -322,6 +340,7 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
             if order.count < bytes {
                 self.environment.limiter.refund(bytes - order.count, now: now.nanoseconds)
             }
+            handler.gate.prepay(order.count)
             handler.send(.read(self.request(order)))
         }
         handler.flush()

@@ -16,20 +16,22 @@ protocol FileClientOwner: AnyObject {
 
 /// The connection to a master's file service (port+10001).
 ///
-/// Limited by what is asked for, not by reading.
+/// Limited by what is asked for; by reading, too, where more comes than was paid for.
 final class FileClientHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     private weak var owner: (any FileClientOwner)?
+    let gate: ReceiveGate
     private var reader = FrameReader(limits: .fileResponse)
     private var context: ChannelHandlerContext?
     private var hasFailed = false
     private var closeReason = "the file service closed the connection"
     private var needsFlush = false
 
-    init(owner: any FileClientOwner) {
+    init(owner: any FileClientOwner, gate: ReceiveGate) {
         self.owner = owner
+        self.gate = gate
     }
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }

@@ -16,24 +16,21 @@ protocol MasterLinkOwner: AnyObject {
 
 /// The replication connection (port+2000) of a replica: frames in, requests out.
 ///
-/// Reading stops while the apply queues are full or the limiter wants it.
-final class MasterLinkHandler: ChannelDuplexHandler {
+/// Reading stops while the apply queues are full or the limiter wants it: see ``ReceiveGate``.
+final class MasterLinkHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
-    typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     private weak var owner: (any MasterLinkOwner)?
     private var reader = FrameReader(limits: .replicationResponse)
-    private var gate: ReceiveGate
+    private let gate: ReceiveGate
     private var context: ChannelHandlerContext?
-    private var isHeld = false
-    private var wantsRead = false
     private var hasFailed = false
     private var closeReason = "the master closed the connection"
 
-    init(owner: any MasterLinkOwner, limiter: ReceiveLimiter) {
+    init(owner: any MasterLinkOwner, gate: ReceiveGate) {
         self.owner = owner
-        self.gate = ReceiveGate(limiter: limiter)
+        self.gate = gate
     }
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
@@ -44,7 +41,6 @@ final class MasterLinkHandler: ChannelDuplexHandler {
         guard !self.hasFailed else { return }
         var bytes = self.unwrapInboundIn(data)
         let count = bytes.readableBytes
-        self.gate.add(count)
         self.owner?.masterLink(self, read: count)
         self.reader.append(&bytes)
         do throws(WireError) {
@@ -69,38 +65,9 @@ final class MasterLinkHandler: ChannelDuplexHandler {
         context.close(promise: nil)
     }
 
-    func read(context: ChannelHandlerContext) {
-        if self.isHeld || self.payOff(context) {
-            self.wantsRead = true
-        } else {
-            context.read()
-        }
-    }
-
-    /// Pays what is owed; true = something is owed still, and reading goes on later.
-    private func payOff(_ context: ChannelHandlerContext) -> Bool {
-        guard let deadline = self.gate.pay(now: .now) else { return false }
-        // At most a tick later: a rate that was changed meanwhile counts at once.
-        let latest = NIODeadline.now() + .milliseconds(50)
-        context.eventLoop.assumeIsolated().scheduleTask(
-            deadline: min(deadline, latest)
-        ) {
-            self.readIfPossible()
-        }
-        return true
-    }
-
-    private func readIfPossible() {
-        guard self.wantsRead, !self.isHeld, let context = self.context else { return }
-        if self.payOff(context) { return }
-        self.wantsRead = false
-        context.read()
-    }
-
     /// Stops reading, or goes on.
     func setHeld(_ isHeld: Bool) {
-        self.isHeld = isHeld
-        if !isHeld { self.readIfPossible() }
+        self.gate.setHeld(isHeld)
     }
 
     /// Sends a request.

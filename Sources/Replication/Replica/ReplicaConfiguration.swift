@@ -54,6 +54,8 @@ public struct ReplicaEnvironment: Sendable {
     public var limiter: ReceiveLimiter
     /// The process's log.
     public var logger: Logger
+    /// Opens connections.
+    var dialer = Dialer.tcp
 
     /// Bundles what the replica's side works with.
     public init(

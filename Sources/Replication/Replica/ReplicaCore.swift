@@ -13,6 +13,8 @@ internal import Synchronization
 final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
     /// How often time passes for the machines, and the status is renewed.
     static let tickInterval: TimeAmount = .milliseconds(50)
+    /// Bytes of a read of the connection to the master, without a limit.
+    static let readBytes = 256 << 10
 
     let configuration: ReplicaConfiguration
     let environment: ReplicaEnvironment
@@ -70,8 +72,8 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
             announcedHost: self.configuration.announcedHost, auth: nil, databases: self.names)
         let password = self.configuration.masterAuth()
         limits.auth = password.isEmpty ? nil : password
-        self.session = ReplicaSession(limits, now: .now)
-        self.linkLost = .now
+        self.session = ReplicaSession(limits, now: self.loop.instant)
+        self.linkLost = self.loop.instant
         self.logger.info("following \(master)\(force ? " with new copies" : "")")
         self.handle(.start(force: force))
         self.startTicking()
@@ -116,7 +118,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
     private func tick() {
         for database in self.databases.values { database.copy?.tick() }
         self.handle(.tick)
-        self.meter.note(total: self.bytesRead, now: .now)
+        self.meter.note(total: self.bytesRead, now: self.loop.instant)
         self.publishStatus()
     }
 
@@ -131,7 +133,9 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
         self.isHandling = true
         while !self.pendingEvents.isEmpty {
             let next = self.pendingEvents.removeFirst()
-            guard let directives = self.session?.handle(next.event, now: .now) else { continue }
+            guard let directives = self.session?.handle(next.event, now: self.loop.instant) else {
+                continue
+            }
             self.currentRun = next.run
             for directive in directives { self.perform(directive) }
             self.currentRun = nil
@@ -179,22 +183,14 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
         guard let address = self.session?.configuration.master else { return }
         self.connectionNumber += 1
         let number = self.connectionNumber
-        let limiter = self.environment.limiter
-        ClientBootstrap(group: self.loop)
-            .connectTimeout(.seconds(5))
-            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .channelOption(.socketOption(.so_keepalive), value: 1)
-            .channelOption(
-                .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 262_144)
-            )
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(
-                        MasterLinkHandler(owner: self, limiter: limiter))
-                }
-            }
-            .connect(host: address.host, port: address.port + PortOffset.replication)
-            .hop(to: self.loop)
+        let call = Dialer.Call(
+            master: address, portOffset: PortOffset.replication,
+            limiter: self.environment.limiter, readBytes: Self.readBytes
+        ) { channel, gate in
+            try channel.pipeline.syncOperations.addHandler(
+                MasterLinkHandler(owner: self, gate: gate))
+        }
+        self.environment.dialer.open(call, self.loop)
             .assumeIsolated()
             .whenComplete { result in
                 guard number == self.connectionNumber, self.session != nil else {
@@ -205,7 +201,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
                 case .success(let channel):
                     self.handler = try? channel.pipeline.syncOperations.handler(
                         type: MasterLinkHandler.self)
-                    self.lastRead = .now
+                    self.lastRead = self.loop.instant
                     self.handle(
                         .connected(localHost: channel.localAddress?.ipAddress ?? "127.0.0.1"))
                 case .failure(let error):
@@ -219,7 +215,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
         self.handler?.close()
         self.handler = nil
         self.isReadingHeld = false
-        if self.linkLost == nil { self.linkLost = .now }
+        if self.linkLost == nil { self.linkLost = self.loop.instant }
     }
 
     func masterLink(_ handler: MasterLinkHandler, failed error: WireError) {
@@ -236,7 +232,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
 
     func masterLink(_ handler: MasterLinkHandler, read count: Int) {
         self.bytesRead &+= UInt64(count)
-        self.lastRead = .now
+        self.lastRead = self.loop.instant
     }
 
     func masterLink(
@@ -316,7 +312,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
         status.receivedBytesPerSecond = status.databases.reduce(self.meter.bytesPerSecond) {
             $0 + ($1.phase == .copying ? $1.copy?.bytesPerSecond ?? 0 : 0)
         }
-        let now = MonotonicInstant.now
+        let now = self.loop.instant
         func secondsSince(_ instant: MonotonicInstant?) -> UInt64? {
             instant.map { UInt64(clamping: now.since($0).components.seconds) }
         }

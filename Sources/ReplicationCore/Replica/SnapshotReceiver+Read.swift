@@ -114,6 +114,11 @@ extension SnapshotReceiver {
 
     // MARK: Asking
 
+    /// Bytes that were asked for and have not come.
+    public var bytesInFlight: UInt64 {
+        self.requests.values.reduce(0) { $0 + $1.order.count }
+    }
+
     /// Bytes of the request that `takeRead` would make, at most; nil = nothing to ask for now.
     public func nextReadBytes(now: MonotonicInstant) -> UInt64? {
         self.peek(now: now) == nil ? nil : self.requestBytes
