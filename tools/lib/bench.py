@@ -12,6 +12,7 @@ import tempfile
 import time
 
 from pikalib import Failure, Server, free_base_port, wait_for
+from throttle import LONG_WINDOW, ThrottleBench
 
 GIGABYTE = 1_000_000_000
 FAST = ["throttle-bytes-per-second : 0", "timeout : 0"]
@@ -20,6 +21,7 @@ WANTED = {  # the least ratio, by bench
     "copy": 0.5, "follow": 0.3, "catch-up": 0.3,
 }
 MEMORY_LIMIT = 200_000_000
+BENCHES = ["serve", "copy", "follow", "memory", "throttle"]
 
 
 class Redis(Server):
@@ -125,14 +127,19 @@ class Bench:
 
     # copy and memory
 
-    def full_sync(self):
-        master = self.pika("copy-master")
+    def loaded_master(self, name, total):
+        """A master with so many bytes that do not compress."""
+        master = self.pika(name)
         client = master.client()
         noise = random.Random(1).randbytes
         count = 4000
-        total = GIGABYTE // (5 if self.options.quick else 1)
         for number in range(0, total // count, 64):
             client.pipeline([("SET", f"key:{n}", noise(count)) for n in range(number, number + 64)])
+        return master, client
+
+    def full_sync(self):
+        total = GIGABYTE // (5 if self.options.quick else 1)
+        master, client = self.loaded_master("copy-master", total)
         replica = self.pika("copy-replica")
         for server in (master, replica):
             reset_peak_memory(server)
@@ -186,6 +193,19 @@ class Bench:
             self.failed |= peak > MEMORY_LIMIT
             print(f"memory {side:9} peak {peak / 1e6:.0f} MB in a full sync of {copied / 1e6:.0f} MB "
                   f"(at most {MEMORY_LIMIT / 1e6:.0f} MB){verdict}", flush=True)
+        self.stop_all()
+
+    # throttle
+
+    def throttle(self):
+        rates = [10_000_000] if self.options.quick else [10_000_000, 50_000_000]
+        seconds = LONG_WINDOW + 2
+        master, _ = self.loaded_master("throttle-master", int(max(rates) * (seconds + 4)))
+        bench = ThrottleBench(self, master)
+        for rate in rates:
+            for side in ("sent", "received"):
+                bench.run(side, rate, seconds)
+        self.failed |= bench.failed
         self.stop_all()
 
     # follow
@@ -259,7 +279,7 @@ def reset_peak_memory(server):
 def main():
     parser = argparse.ArgumentParser(prog="tools/bench")
     parser.add_argument("bench", nargs="?", default="all",
-                        choices=["serve", "copy", "follow", "memory", "all"])
+                        choices=[*BENCHES, "all"])
     parser.add_argument("--pika", required=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a fifth of the work, for a first look")
@@ -269,7 +289,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = Bench(options)
     try:
-        names = ["serve", "copy", "follow", "memory"] if options.bench == "all" else [options.bench]
+        names = BENCHES if options.bench == "all" else [options.bench]
         for name in names:
             getattr(bench, name)()
         return 1 if bench.failed else 0
