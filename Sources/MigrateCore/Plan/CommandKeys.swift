@@ -71,7 +71,8 @@ public enum CommandKeys {
             Self.rows(
                 "msetnx", .write, .range(first: 1, last: -1, step: 2), .string),
             Self.rows(
-                "setnx append incr decr incrby decrby incrbyfloat setrange setbit", .write, Self.one,
+                "setnx append incr decr incrby decrby incrbyfloat setrange setbit", .write,
+                Self.one,
                 .string),
             Self.rows("bitfield", .derived, Self.one, .string),
             Self.rows("bitop", .derived, .range(first: 2, last: -1, step: 1), .string),

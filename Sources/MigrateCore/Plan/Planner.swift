@@ -115,7 +115,8 @@ public struct Planner: Sendable {
             notes.append(PlanNote(name))
             return .nothing
         case .flushDatabase, .flushAll: return try self.flush(command, entry.role)
-        case .swapDatabases: throw PlanRefusal("the source sent SWAPDB, which can't be carried over")
+        case .swapDatabases:
+            throw PlanRefusal("the source sent SWAPDB, which can't be carried over")
         default: break
         }
         if let kind = entry.kind, !self.filter.takes(kind) { return .nothing }

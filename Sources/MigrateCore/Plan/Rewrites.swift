@@ -60,7 +60,8 @@ extension Planner {
             return try self.expire(arguments, name, time, &notes)
         case "hset" where arguments.count > 4 && !self.target.hasMultiFieldHset:
             return [[Words.hmset] + arguments.dropFirst()]
-        case "zadd" where self.hasFlag(arguments): return self.target.hasZaddFlags ? [arguments] : nil
+        case "zadd" where self.hasFlag(arguments):
+            return self.target.hasZaddFlags ? [arguments] : nil
         // It failed at the source if it is not in the stream; here it must not find more than there.
         case "msetnx" where self.target.keepsTypesApart: return nil
         case "setnx":

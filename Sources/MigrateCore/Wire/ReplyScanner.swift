@@ -38,12 +38,16 @@ public struct ReplyScanner: Sendable {
     public private(set) var faults: [ReplyFault] = []
     /// All errors, kept or not.
     public private(set) var faultCount = 0
+    /// The last value that was a reply of its own, if not longer than ``maxLineBytes``.
+    public private(set) var lastValue = ContiguousArray<UInt8>()
     /// A nil came as a whole reply: an `EXEC` that was not carried out.
     public private(set) var nullReplies = 0
 
     private var line = ContiguousArray<UInt8>()
     /// Bytes of a value that are still to be passed over, with its line end.
     private var skip = 0
+    /// How many of them are kept in `lastValue`.
+    private var keeps = 0
     /// Elements missing in the open arrays, outermost first.
     private var open: [Int] = []
     /// Number of the element of the outermost array.
@@ -58,6 +62,7 @@ public struct ReplyScanner: Sendable {
         self.faults = []
         self.faultCount = 0
         self.nullReplies = 0
+        self.lastValue.removeAll(keepingCapacity: true)
     }
 
     /// Reads bytes.
@@ -66,6 +71,11 @@ public struct ReplyScanner: Sendable {
         while at < bytes.count {
             if self.skip > 0 {
                 let step = min(self.skip, bytes.count - at)
+                if self.keeps > 0 {
+                    let kept = min(step, self.keeps)
+                    self.lastValue.append(contentsOf: bytes[at..<(at + kept)])
+                    self.keeps -= kept
+                }
                 self.skip -= step
                 at += step
                 if self.skip == 0 { self.closed() }
@@ -98,7 +108,12 @@ public struct ReplyScanner: Sendable {
             self.closed()
         case UInt8(ascii: "$"):
             let count = try self.length()
-            if count < 0 { self.closedNull() } else { self.skip = count + 2 }
+            if count < 0 { return self.closedNull() }
+            self.skip = count + 2
+            if self.open.isEmpty, count <= Self.maxLineBytes {
+                self.lastValue.removeAll(keepingCapacity: true)
+                self.keeps = count
+            }
         case UInt8(ascii: "*"):
             let count = try self.length()
             if count < 0 {

@@ -1,0 +1,160 @@
+internal import MigrateCore
+
+// MARK: - Copies
+
+extension Engine {
+    func begin(_ start: SnapshotStart) async throws(RunError) {
+        await self.drain()
+        guard !Task.isCancelled else { throw .stopped }
+        if start.reason != .firstCopy { self.resume.isReconciling = true }
+        let reconciles = self.resume.isReconciling
+        if !start.isResumed {
+            // Positions of another history would cover units that were never applied.
+            try await self.state.removeMarkers(
+                workers: self.queues.count, databases: self.targetDatabases())
+            try await self.keeper.commit(.copying, isReconciling: reconciles)
+        }
+        self.resume.markers = [:]
+        self.resume.doubtfulUnits = 0
+        self.doubts = self.queues.map { _ in 0 }
+        self.skips = [:]
+        self.horizons = [:]
+        if start.isResumed || reconciles { self.resume.replaces = true }
+        self.hashes = reconciles ? [] : nil
+        self.meter.update {
+            $0.phase = reconciles ? .reconciling : .loading
+            $0.snapshotBytes = start.totalBytes
+        }
+    }
+
+    func begin(_ head: KeyHead) async throws(RunError) {
+        self.current = nil
+        let source = DatabaseKey(head.database, head.name)
+        guard self.planner.filter.takes(head.kind), let key = self.planner.filter.target(source)
+        else { return }
+        guard key.database < self.planner.target.databases else {
+            throw .preflight(
+                "db\(head.database) goes to db\(key.database), which the target does not have; see"
+                    + " [map] databases")
+        }
+        let worker = self.worker(key)
+        if let hashes = self.hashes {
+            guard hashes.count < Self.maxReconciledKeys else {
+                throw .history(
+                    "more than \(Self.maxReconciledKeys) keys can't be reconciled; empty the target"
+                        + " and start anew")
+            }
+            self.hashes?.append(KeyHash.hash(database: key.database, key: key.key))
+        }
+        if self.bulk[worker].database != key.database {
+            await self.handOver(worker)
+            self.bulk[worker].database = key.database
+        }
+        let replaces = self.resume.replaces
+        let now = systemMilliseconds()
+        try Self.refusal { () throws(PlanRefusal) in
+            try self.writer.begin(
+                head, key: key.key, replaces: replaces, now: now,
+                into: &self.bulk[worker].commands)
+        }
+        self.current = (worker, head.kind)
+    }
+
+    func append(_ chunk: ElementChunk) async throws(RunError) {
+        guard let current = self.current else { return }
+        try Self.refusal { () throws(PlanRefusal) in
+            try self.writer.append(chunk, into: &self.bulk[current.worker].commands)
+        }
+        await self.handOverIfFull(current.worker)
+    }
+
+    func endKey() async throws(RunError) {
+        guard let current = self.current else { return }
+        self.current = nil
+        try Self.refusal { () throws(PlanRefusal) in
+            try self.writer.end(into: &self.bulk[current.worker].commands)
+        }
+        self.meter.update { $0.keys[current.kind, default: 0] += 1 }
+        self.meter.note(self.writer.takeNotes())
+        await self.handOverIfFull(current.worker)
+    }
+
+    private func handOverIfFull(_ worker: Int) async {
+        if self.bulk[worker].commands.bytes.count >= Self.bulkBytes { await self.handOver(worker) }
+    }
+
+    private func handOver(_ worker: Int) async {
+        guard !self.bulk[worker].commands.isEmpty else { return }
+        let commands = self.bulk[worker].commands
+        let database = self.bulk[worker].database
+        self.bulk[worker].commands = CommandBuffer()
+        await self.push(worker, .bulk(commands, database: database), time: 0)
+    }
+
+    func flushBulk() async throws(RunError) {
+        for worker in self.queues.indices { await self.handOver(worker) }
+    }
+
+    func endSnapshot(_ position: SourcePosition) async throws(RunError) {
+        try await self.flushBulk()
+        await self.drain()
+        guard !Task.isCancelled else { throw .stopped }
+        if self.hashes != nil { try await self.deleteWhatIsGone(position) }
+        self.hashes = nil
+        self.resume.isReconciling = false
+        try await self.keeper.commit(.stream(position), isReconciling: false)
+        self.meter.update {
+            $0.phase = .streaming
+            $0.snapshotReadBytes = $0.snapshotBytes
+        }
+    }
+
+    /// All databases of the target that this job writes.
+    func targetDatabases() -> [Int] {
+        let map = self.planner.filter.databases
+        return map.isEmpty
+            ? Array(0..<self.planner.target.databases) : Array(Set(map.values)).sorted()
+    }
+
+    /// After a copy over older data: what the target has and the copy has not is read from the
+    /// source, and so deleted if it is gone there.
+    private func deleteWhatIsGone(_ position: SourcePosition) async throws(RunError) {
+        guard !self.resume.merges else { return }
+        let filter = self.planner.filter
+        guard filter.addPrefix.isEmpty, filter.stripPrefix.isEmpty,
+            Set(filter.databases.values).count == filter.databases.count
+        else {
+            throw .history("a job that renames keys or joins databases can't be reconciled")
+        }
+        self.hashes?.sort()
+        guard let known = self.hashes else { return }
+        for database in self.targetDatabases() {
+            let source = filter.databases.first { $0.value == database }?.key ?? database
+            var missing: [[UInt8]] = []
+            try await self.state.scan(database: database) { keys throws(RunError) in
+                for key in keys {
+                    let wanted = filter.target(DatabaseKey(source, key)) != nil
+                    let hash = KeyHash.hash(database: database, key: key)
+                    if wanted, !Self.contains(known, hash) { missing.append(key) }
+                }
+                return !Task.isCancelled
+            }
+            for key in missing {
+                try await self.refresh([DatabaseKey(source, key)], end: position, time: 0)
+                self.meter.update { $0.reconciledDeletes += 1 }
+            }
+        }
+        await self.drain()
+        guard !Task.isCancelled else { throw .stopped }
+    }
+
+    private static func contains(_ sorted: ContiguousArray<UInt64>, _ hash: UInt64) -> Bool {
+        var low = 0
+        var high = sorted.count
+        while low < high {
+            let middle = (low + high) / 2
+            if sorted[middle] < hash { low = middle + 1 } else { high = middle }
+        }
+        return low < sorted.count && sorted[low] == hash
+    }
+}

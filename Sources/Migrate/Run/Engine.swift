@@ -1,0 +1,171 @@
+internal import MigrateCore
+
+/// What the engine knows of what an earlier run did.
+struct ResumeState: Sendable {
+    /// The workers' markers, by the target's database and worker.
+    var markers: [Int: [Int: Marker]] = [:]
+    /// Units of each worker, the first behind its marker, that may be in the target or not.
+    var doubtfulUnits = 0
+    /// Something may be in the target under the names of the snapshot's keys.
+    var replaces = false
+    /// What the snapshot does not have must go at its end.
+    var isReconciling = false
+    /// Keys that the source does not know are left alone.
+    var merges = false
+}
+
+/// Turns a source's events into the workers' work: the one place that decides order.
+///
+/// Lives in one task; the workers are fed through their queues.
+final class Engine {
+    /// Most keys that a reconciling copy remembers: 8 bytes each.
+    static let maxReconciledKeys = 12_000_000
+    /// A worker's commands of a snapshot are handed over at this size, in bytes.
+    static let bulkBytes = 64 * 1_024
+    /// Keys that were read ahead of the stream are looked through when there are this many.
+    static let maxSkips = 10_000
+
+    let source: any Source
+    let opening: SourceOpening
+    let planner: Planner
+    let queues: [WorkQueue]
+    let keeper: CheckpointKeeper
+    let state: TargetState
+    let meter: RunMeter
+    let throttle: Throttle
+    var resume: ResumeState
+    var writer: ValueWriter
+    /// The snapshot's commands, not handed over yet, by worker.
+    var bulk: [(commands: CommandBuffer, database: Int)]
+    /// Where the key of the snapshot under way goes; nil = it is left out.
+    var current: (worker: Int, kind: KeyKind)?
+    var hashes: ContiguousArray<UInt64>?
+    /// Up to where keys were read from the source.
+    var skips: [DatabaseKey: SourcePosition] = [:]
+    /// The highest of `skips` by worker.
+    var horizons: [Int: SourcePosition] = [:]
+    /// How many doubtful units each worker still has.
+    var doubts: [Int]
+
+    init(
+        source: any Source, opening: SourceOpening, planner: Planner, queues: [WorkQueue],
+        keeper: CheckpointKeeper, state: TargetState, meter: RunMeter, throttle: Throttle,
+        resume: ResumeState
+    ) {
+        self.source = source
+        self.opening = opening
+        self.planner = planner
+        self.queues = queues
+        self.keeper = keeper
+        self.state = state
+        self.meter = meter
+        self.throttle = throttle
+        self.resume = resume
+        self.writer = ValueWriter(planner.target, planner.policy)
+        self.bulk = queues.map { _ in (CommandBuffer(), 0) }
+        self.doubts = queues.map { _ in resume.doubtfulUnits }
+    }
+
+    /// Runs until the source ends or is stopped; then all work is handed over and done.
+    func run() async throws(RunError) {
+        while true {
+            let events: [SourceEvent]
+            do throws(SourceError) { events = try await self.source.next() } catch {
+                guard error == .stopped else { throw RunError(error) }
+                try await self.flushBulk()
+                await self.drain()
+                try await self.keeper.commitIfReady()
+                throw .stopped
+            }
+            var place: Checkpoint.Phase?
+            for event in events {
+                if case .end(let position) = event {
+                    try await self.finish(position)
+                    return
+                }
+                try await self.handle(event, &place)
+            }
+            if let place { await self.keeper.offer(place) }
+        }
+    }
+
+    private func finish(_ position: SourcePosition) async throws(RunError) {
+        try await self.flushBulk()
+        await self.drain()
+        guard !Task.isCancelled else { throw .stopped }
+        try await self.keeper.commit(.done(position))
+        self.meter.update { $0.phase = .done }
+    }
+
+    /// Waits until the workers have nothing left to do.
+    func drain() async {
+        for queue in self.queues { await queue.waitUntilFinished() }
+    }
+
+    private func handle(
+        _ event: SourceEvent, _ place: inout Checkpoint.Phase?
+    ) async throws(RunError) {
+        switch event {
+        case .phase(let phase): self.note(phase)
+        case .snapshotStart(let start):
+            place = nil
+            try await self.begin(start)
+        case .keyStart(let head): try await self.begin(head)
+        case .elements(let chunk): try await self.append(chunk)
+        case .keyEnd: try await self.endKey()
+        case .snapshotPoint(let point, let readBytes):
+            self.meter.update { $0.snapshotReadBytes = readBytes }
+            guard self.hashes == nil else { return }
+            try await self.flushBulk()
+            await self.keeper.offer(.snapshot(point))
+        case .snapshotEnd(let position): try await self.endSnapshot(position)
+        case .unit(let unit):
+            try await self.apply(unit)
+            place = .stream(unit.end)
+        case .idle(let position, let time):
+            self.meter.update { $0.appliedTimeMilliseconds = max($0.appliedTimeMilliseconds, time) }
+            place = .stream(position)
+        case .identityChange(let change):
+            await self.drain()
+            guard !Task.isCancelled else { throw .stopped }
+            try await self.keeper.commit(.stream(change.new))
+            self.meter.note([PlanNote("identity-change \(change.what)")])
+            place = .stream(change.new)
+        case .notice(let notice): self.meter.note([PlanNote(notice.kind)])
+        case .end: break
+        }
+    }
+
+    private func note(_ phase: SourcePhase) {
+        self.meter.update {
+            switch phase {
+            case .connecting: $0.phase = .connecting
+            case .waitingSnapshot: $0.phase = .waitingSnapshot
+            case .spooling: $0.phase = $0.phase == .loading ? .loading : .spooling
+            case .scanning: $0.phase = .scanning
+            case .streaming: if $0.phase != .loading { $0.phase = .streaming }
+            case .reconnecting: $0.phase = .reconnecting
+            }
+        }
+    }
+
+    /// Hands work over; waits for the limits and for room.
+    func push(_ worker: Int, _ item: WorkItem, time: Int64) async {
+        if case .unit = item {
+            await self.throttle.take(isSnapshot: false, bytes: item.cost, count: 1)
+        } else if case .bulk = item {
+            await self.throttle.take(isSnapshot: true, bytes: item.cost, count: item.units)
+        }
+        await self.queues[worker].push(item, time: time)
+    }
+
+    func worker(_ key: DatabaseKey) -> Int {
+        KeyHash.worker(database: key.database, key: key.key, workers: self.queues.count)
+    }
+
+    static func refusal<Value>(
+        _ body: () throws(PlanRefusal) -> Value
+    ) throws(RunError) -> Value {
+        do throws(PlanRefusal) { return try body() } catch { throw .corrupt(error.reason) }
+    }
+}

@@ -1,0 +1,268 @@
+internal import FileIO
+internal import MigrateCore
+internal import Synchronization
+
+// MARK: - One try
+
+extension Job {
+    /// What a try begins with.
+    private struct Beginning {
+        var server: TargetServer
+        var state: TargetState
+        var keeperState: TargetState
+        var checkpoint: Checkpoint
+        var from: SourceStart
+        var resume: ResumeState
+    }
+
+    func tryOnce() async throws(RunError) {
+        self.meter.update { $0.phase = .connecting }
+        let endpoint = try self.settings.endpoint("target")
+        let connection = try await TargetServer.connect(endpoint)
+        defer { connection.close() }
+        let keeperConnection = try await TargetServer.connect(endpoint)
+        defer { keeperConnection.close() }
+        let server = try await TargetServer.probe(endpoint, job: self.name, connection)
+        let beginning = try await self.begin(server, connection, keeperConnection)
+        let source = try self.makeSource()
+        guard self.register(source) else { throw .stopped }
+        defer { _ = self.register(nil) }
+        let opening: SourceOpening
+        do throws(SourceError) { opening = try await source.start(beginning.from) } catch {
+            await source.stop()
+            throw RunError(error)
+        }
+        let result = await self.work(beginning, source, opening)
+        await source.stop()
+        try result.get()
+    }
+
+    /// Finds where to go on, and takes the target over.
+    private func begin(
+        _ server: TargetServer, _ connection: RedisConnection, _ keeperConnection: RedisConnection
+    ) async throws(RunError) -> Beginning {
+        var state = TargetState(server: server, connection: connection)
+        let held = try await state.lockEpoch()
+        let workers = self.settings.number("target.connections")
+        var checkpoint =
+            try self.files.read()
+            ?? Checkpoint(
+                job: self.name, sequence: 0, epoch: 0, source: "", target: "",
+                filterDigest: self.filter.digest, workers: workers, isReconciling: false,
+                phase: .copying)
+        guard checkpoint.job == self.name else {
+            throw .history("\(self.directory) belongs to the job \(checkpoint.job)")
+        }
+        guard checkpoint.filterDigest == self.filter.digest else {
+            throw .history("the job was begun with another [map]; a new job needs a new directory")
+        }
+        let isFirst = checkpoint.sequence == 0
+        var beginning = Beginning(
+            server: server, state: state, keeperState: state, checkpoint: checkpoint, from: .fresh,
+            resume: ResumeState())
+        if isFirst {
+            try await self.prepareTarget(state, &beginning)
+        } else {
+            try await self.resume(held, state, &beginning)
+        }
+        checkpoint = beginning.checkpoint
+        checkpoint.epoch = max(held ?? 0, checkpoint.epoch) + 1
+        checkpoint.target = server.capabilities.description
+        checkpoint.sequence += 1
+        state.epoch = checkpoint.epoch
+        // The lock first: from here on no other run's batch is carried out.
+        try await state.lock(epoch: checkpoint.epoch)
+        if case .stream = checkpoint.phase {
+            beginning.resume.markers = try await state.markers(
+                workers: checkpoint.workers, databases: self.databases(server))
+        }
+        try self.files.write(checkpoint)
+        beginning.checkpoint = checkpoint
+        beginning.state = state
+        beginning.keeperState = TargetState(
+            server: server, connection: keeperConnection, epoch: checkpoint.epoch)
+        return beginning
+    }
+
+    private func databases(_ server: TargetServer) -> [Int] {
+        self.filter.databases.isEmpty
+            ? Array(0..<server.capabilities.databases)
+            : Array(Set(self.filter.databases.values)).sorted()
+    }
+
+    /// The target before the first copy.
+    private func prepareTarget(
+        _ state: TargetState, _ beginning: inout Beginning
+    ) async throws(RunError) {
+        let policy = self.settings.text("target.on-nonempty")
+        var filled: [Int] = []
+        for database in self.databases(state.server)
+        where database < state.server.capabilities.databases {
+            if try await state.hasKeys(database: database) { filled.append(database) }
+        }
+        guard !filled.isEmpty else { return }
+        switch policy {
+        case "flush": for database in filled { try await state.flush(database: database) }
+        case "reconcile":
+            beginning.resume.isReconciling = true
+            beginning.checkpoint.isReconciling = true
+            beginning.resume.replaces = true
+        case "merge":
+            beginning.resume.replaces = true
+            beginning.resume.merges = true
+        default:
+            throw .preflight(
+                "the target has keys in \(filled.map { "db\($0)" }.joined(separator: ", "));"
+                    + " [target] on-nonempty can be flush, reconcile or merge")
+        }
+    }
+
+    /// Where a job goes on.
+    private func resume(
+        _ held: UInt64?, _ state: TargetState, _ beginning: inout Beginning
+    ) async throws(RunError) {
+        let checkpoint = beginning.checkpoint
+        beginning.resume.replaces = true
+        beginning.resume.isReconciling = checkpoint.isReconciling
+        beginning.resume.merges = self.settings.text("target.on-nonempty") == "merge"
+        if let trouble = Self.lostTarget(held, checkpoint) {
+            guard self.settings.text("target.on-lost") == "copy" else {
+                throw .history("\(trouble); [target] on-lost = \"copy\" copies anew")
+            }
+            beginning.checkpoint.phase = .copying
+            beginning.resume.isReconciling = true
+            beginning.checkpoint.isReconciling = true
+            return
+        }
+        switch checkpoint.phase {
+        case .copying: beginning.from = .fresh
+        case .snapshot(let point): beginning.from = .snapshot(point)
+        case .stream(let position), .done(let position):
+            var place = position
+            // A target that lost its last writes has an older place: from there.
+            if let low = try await state.low(), !low.covers(position, database: 0) { place = low }
+            beginning.checkpoint.phase = .stream(place)
+            beginning.from = .stream(place)
+            beginning.resume.doubtfulUnits =
+                state.server.capabilities.hasTransactions ? 0 : WorkerLimits.maxBatchUnits
+        }
+    }
+
+    /// What is wrong with the target's lock; nil = nothing.
+    private static func lostTarget(_ held: UInt64?, _ checkpoint: Checkpoint) -> String? {
+        guard let held else { return "the target was emptied or is another one: its lock is gone" }
+        guard held < checkpoint.epoch else { return nil }
+        return "the target was set back: it knows run \(held), the job has had \(checkpoint.epoch)"
+    }
+
+    // MARK: - Tasks
+
+    private enum Ended: Sendable {
+        case engine(Result<Void, RunError>)
+        case other(Result<Void, RunError>)
+    }
+
+    private func work(
+        _ beginning: Beginning, _ source: any Source, _ opening: SourceOpening
+    ) async -> Result<Void, RunError> {
+        let queues = (0..<beginning.checkpoint.workers).map { _ in WorkQueue() }
+        let keeper = CheckpointKeeper(
+            files: self.files, state: beginning.keeperState, queues: queues, source: source,
+            meter: self.meter, checkpoint: beginning.checkpoint)
+        return await withTaskGroup(of: Ended.self) { group in
+            for (index, queue) in queues.enumerated() {
+                let worker = Worker(
+                    index: index, queue: queue, server: beginning.server,
+                    epoch: beginning.checkpoint.epoch, meter: self.meter, letters: self.letters)
+                group.addTask {
+                    do throws(RunError) { return .other(.success(try await worker.run())) } catch {
+                        return .other(.failure(error))
+                    }
+                }
+            }
+            group.addTask { await self.keep(keeper, source, queues) }
+            group.addTask { await self.govern(beginning.server) }
+            group.addTask {
+                let engine = Engine(
+                    source: source, opening: opening,
+                    planner: Planner(
+                        target: beginning.server.capabilities, filter: self.filter,
+                        policy: self.policy),
+                    queues: queues, keeper: keeper, state: beginning.state, meter: self.meter,
+                    throttle: self.throttle, resume: beginning.resume)
+                do throws(RunError) { return .engine(.success(try await engine.run())) } catch {
+                    return .engine(.failure(error))
+                }
+            }
+            var result = Result<Void, RunError>.success(())
+            for await ended in group {
+                switch ended {
+                case .engine(let outcome): result = outcome
+                case .other(.success): continue
+                case .other(.failure(let error)): result = .failure(error)
+                }
+                break
+            }
+            group.cancelAll()
+            for queue in queues { queue.close() }
+            await source.stop()
+            // What failed first tells why; the rest was cancelled.
+            for await _ in group {}
+            return result
+        }
+    }
+
+    /// Writes checkpoints, looks after the lock, collects the source's numbers.
+    private func keep(
+        _ keeper: CheckpointKeeper, _ source: any Source, _ queues: [WorkQueue]
+    ) async -> Ended {
+        let interval = max(10, self.settings.number("checkpoint.interval"))
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(interval))
+            if Task.isCancelled { break }
+            do throws(RunError) {
+                try await keeper.checkLock()
+                try await keeper.commitIfReady()
+            } catch { return .other(.failure(error)) }
+            let status = await source.status()
+            let oldest = queues.compactMap(\.oldestTime).filter { $0 > 0 }.min()
+            let now = systemMilliseconds()
+            self.meter.update {
+                $0.source = status
+                if let oldest {
+                    $0.lagMilliseconds = max(0, now - oldest)
+                } else if status.backlogBytes == 0 {
+                    $0.lagMilliseconds = 0
+                }
+            }
+        }
+        return .other(.failure(.stopped))
+    }
+
+    /// Measures the target once a second, and slows the run down when it suffers.
+    private func govern(_ server: TargetServer) async -> Ended {
+        let limit = Int64(self.settings.number("limit.target-latency")) * 1_000
+        var brake: UInt64 = 0
+        do throws(RunError) {
+            let connection = try await TargetServer.connect(server.endpoint)
+            defer { connection.close() }
+            while !Task.isCancelled {
+                try? await Task.sleep(for: .seconds(1))
+                let clock = ContinuousClock()
+                let began = clock.now
+                _ = try await TargetServer.send(connection, [Array("PING".utf8)])
+                let took = began.duration(to: clock.now)
+                let micros =
+                    took.components.attoseconds / 1_000_000_000_000
+                    + took.components.seconds * 1_000_000
+                self.meter.update { $0.targetLatencyMicroseconds = micros }
+                guard limit > 0 else { continue }
+                // Twice as careful at once, half as careful a step at a time.
+                brake = micros > limit ? max(1_000_000, brake * 2) : brake / 2
+                brake = min(brake, Throttle.maxPauseNanoseconds)
+                self.throttle.brake(nanoseconds: brake < 100_000 ? 0 : brake)
+            }
+        } catch { return .other(.failure(error)) }
+        return .other(.failure(.stopped))
+    }
+}

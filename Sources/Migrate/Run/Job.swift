@@ -1,0 +1,119 @@
+internal import FileIO
+internal import MigrateCore
+internal import Synchronization
+
+/// One job: tries until the source ends, an operator stops it, or it makes no sense to go on.
+public final class Job: Sendable {
+    /// The pause behind a lost target: twice as long each time, up to the limit.
+    static let firstPauseMilliseconds: Int64 = 100
+    static let maxPauseMilliseconds: Int64 = 10_000
+
+    let settings: MigrateSettings
+    let filter: KeyFilter
+    let policy: PlanPolicy
+    let directory: String
+    let files: CheckpointFiles
+    let meter = RunMeter()
+    let throttle: Throttle
+    let letters: DeadLetters
+    let name: String
+    /// Ends a try from outside.
+    private let control = Mutex<(stops: Bool, source: (any Source)?)>((false, nil))
+
+    /// A job from its settings; takes the lock of its directory later, in `run`.
+    public init(_ settings: MigrateSettings) throws(RunError) {
+        self.settings = settings
+        self.filter = try settings.filter()
+        self.policy = settings.policy()
+        self.directory = settings.text("job.dir")
+        self.name = settings.text("job.name")
+        guard !self.name.isEmpty, !self.name.contains(":") else {
+            throw .usage("job.name must not be empty or have a colon")
+        }
+        guard (1...WorkerLimits.maxWorkers).contains(settings.number("target.connections")) else {
+            throw .usage("target.connections must be in 1...\(WorkerLimits.maxWorkers)")
+        }
+        self.files = CheckpointFiles(directory: self.directory, fileSystem: RealFileSystem())
+        self.throttle = Throttle(limits: settings.limits(), meter: self.meter)
+        self.letters = DeadLetters(
+            path: Path.join(self.directory, "dead-letters.jsonl"),
+            keepsGoing: settings.text("target.on-rejected") == "dead-letter")
+    }
+
+    /// Drains and ends; `run` throws `.stopped`.
+    public func stop() async {
+        let source = self.control.withLock { control in
+            control.stops = true
+            return control.source
+        }
+        self.throttle.pause(false)
+        await source?.stop()
+    }
+
+    var isStopping: Bool { self.control.withLock { $0.stops } }
+
+    /// Runs to the end; throws how it ended otherwise.
+    public func run() async throws(RunError) {
+        _ = try self.settings.endpoint("source")
+        _ = try self.settings.endpoint("target")
+        let lock: DirectoryLock
+        do {
+            try self.files.fileSystem.makeDirectory(self.directory)
+            lock = try DirectoryLock(self.directory, fileSystem: self.files.fileSystem)
+        } catch let error as DirectoryLockError {
+            throw .fenced("\(error.description)")
+        } catch { throw .io("\(error)") }
+        defer { lock.release() }
+        var pause = Self.firstPauseMilliseconds
+        while true {
+            let began = systemMilliseconds()
+            do throws(RunError) {
+                try await self.tryOnce()
+                return
+            } catch {
+                guard error.isTransient, !self.isStopping else { throw error }
+                if systemMilliseconds() - began > Self.maxPauseMilliseconds {
+                    pause = Self.firstPauseMilliseconds
+                }
+                let text = error.description
+                self.meter.update {
+                    $0.retries += 1
+                    $0.lastTrouble = text
+                    $0.phase = .reconnecting
+                }
+            }
+            try? await Task.sleep(for: .milliseconds(pause / 2 + Int64.random(in: 0...pause / 2)))
+            pause = min(pause * 2, Self.maxPauseMilliseconds)
+            if self.isStopping { throw .stopped }
+        }
+    }
+
+    /// The source as `stop` knows it.
+    func register(_ source: (any Source)?) -> Bool {
+        self.control.withLock { control in
+            control.source = source
+            return !control.stops
+        }
+    }
+
+    /// A new reader of the source.
+    func makeSource() throws(RunError) -> any Source {
+        let endpoint = try self.settings.endpoint("source")
+        guard ["redis", "rediss", "valkey"].contains(endpoint.scheme) else {
+            throw .usage("sources of the kind \(endpoint.scheme):// are not supported")
+        }
+        var link = RedisLinkConfiguration(
+            address: endpoint.address, user: endpoint.user,
+            password: { (try? endpoint.password()) ?? nil }, tls: endpoint.tls)
+        link.syncEveryMilliseconds = 1_000
+        let directory = self.settings.text("spool.dir")
+        var configuration = RedisSourceConfiguration(
+            link: link,
+            spoolDirectory: directory.isEmpty ? Path.join(self.directory, "spool") : directory,
+            spoolLimits: SpoolLimits(
+                ceilingBytes: UInt64(self.settings.number("spool.max-gib")) << 30))
+        configuration.acknowledgesApplied = self.settings.text("source.ack") == "applied"
+        configuration.followsLostWrites = self.settings.text("source.lost-writes") == "follow"
+        return RedisSource(configuration)
+    }
+}

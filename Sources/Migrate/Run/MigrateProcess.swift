@@ -1,0 +1,123 @@
+internal import Glibc
+internal import MigrateCore
+internal import Synchronization
+
+/// The process around a job: signals, progress, status.
+public final class MigrateProcess: Sendable {
+    /// Between two lines of progress, in milliseconds.
+    static let lineEveryMilliseconds: Int64 = 1_000
+
+    private let job: Job
+    private let settings: MigrateSettings
+
+    /// A process for a job.
+    public init(_ settings: MigrateSettings) throws(RunError) {
+        self.settings = settings
+        self.job = try Job(settings)
+    }
+
+    /// Runs the job to its end; signals stop it. Stopping is success.
+    public func run() async throws(RunError) {
+        let job = self.job
+        Signals.install()
+        let drain = self.settings.number("job.drain-timeout")
+        let watcher = Task {
+            while !Task.isCancelled {
+                if Signals.count > 0 {
+                    await job.stop()
+                    try? await Task.sleep(for: .seconds(drain))
+                    // The checkpoint is right at any time.
+                    if !Task.isCancelled { _exit(0) }
+                    return
+                }
+                try? await Task.sleep(for: .milliseconds(20))
+            }
+        }
+        let printer = Task { await ProgressPrinter(job.meter).run() }
+        defer {
+            watcher.cancel()
+            printer.cancel()
+        }
+        do throws(RunError) { try await job.run() } catch {
+            guard error == .stopped else { throw error }
+        }
+    }
+}
+
+/// SIGTERM and SIGINT; the second one ends the process at once.
+enum Signals {
+    private static let received = Atomic<Int>(0)
+
+    static var count: Int { self.received.load(ordering: .relaxed) }
+
+    static func install() {
+        signal(SIGPIPE, SIG_IGN)
+        for number in [SIGTERM, SIGINT] {
+            signal(number) { _ in
+                let before = Signals.received.wrappingAdd(1, ordering: .relaxed).oldValue
+                if before > 0 { _exit(0) }
+            }
+        }
+    }
+}
+
+/// Shows how it goes: a line that is rewritten on a terminal, lines otherwise.
+struct ProgressPrinter: Sendable {
+    private let meter: RunMeter
+    private let isTerminal: Bool
+
+    init(_ meter: RunMeter) {
+        self.meter = meter
+        self.isTerminal = isatty(2) != 0
+    }
+
+    func run() async {
+        var last = RunFigures()
+        var lastTime = systemMilliseconds()
+        var lastLine: Int64 = 0
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(self.isTerminal ? 250 : 1_000))
+            let now = systemMilliseconds()
+            let figures = self.meter.current
+            let line = Self.line(figures, last, seconds: Double(now - lastTime) / 1_000)
+            last = figures
+            lastTime = now
+            if self.isTerminal {
+                Self.write("\r\u{1B}[K" + line)
+            } else if now - lastLine >= 1_000 {
+                lastLine = now
+                Self.write(line + "\n")
+            }
+        }
+        if self.isTerminal { Self.write("\n") }
+    }
+
+    /// One line about a run.
+    static func line(_ now: RunFigures, _ before: RunFigures, seconds: Double) -> String {
+        let elapsed = max(seconds, 0.001)
+        let commands = Int(Double(now.commands &- before.commands) / elapsed)
+        var text = now.phase.rawValue
+        if now.snapshotBytes > 0, now.phase == .loading || now.phase == .reconciling {
+            let share = min(1, Double(now.snapshotReadBytes) / Double(now.snapshotBytes))
+            let width = 20
+            let filled = Int(share * Double(width))
+            text += " [" + String(repeating: "#", count: filled)
+            text += String(repeating: ".", count: width - filled) + "] \(Int(share * 100))%"
+            let speed = Double(now.snapshotReadBytes &- before.snapshotReadBytes) / elapsed
+            if speed > 0 {
+                let left = Double(now.snapshotBytes &- now.snapshotReadBytes) / speed
+                text += ", \(Int(left)) s left"
+            }
+        }
+        let keys = now.keys.values.reduce(0, +)
+        text += ", \(keys) keys, \(now.units) units, \(commands) commands/s"
+        text += ", lag \(now.source.backlogBytes) B \(now.lagMilliseconds) ms"
+        if !now.lastTrouble.isEmpty, now.phase == .reconnecting { text += ", \(now.lastTrouble)" }
+        return text
+    }
+
+    private static func write(_ text: String) {
+        var text = text
+        text.withUTF8 { _ = Glibc.write(2, $0.baseAddress, $0.count) }
+    }
+}

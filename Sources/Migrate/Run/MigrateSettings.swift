@@ -1,0 +1,222 @@
+internal import FileIO
+internal import MigrateCore
+internal import TOMLKit
+
+/// Settings of a run: the defaults, over them a file, over it flags.
+public struct MigrateSettings: Sendable {
+    /// Longest settings file, in bytes.
+    static let maxFileBytes = 1 << 20
+    private static let slotCount = 16_384
+
+    private enum Value: Equatable {
+        case text(String)
+        case number(Int)
+        case flag(Bool)
+        case texts([String])
+
+        var toml: String {
+            switch self {
+            case .text(let text): "\"\(text)\""
+            case .number(let number): "\(number)"
+            case .flag(let flag): "\(flag)"
+            case .texts(let texts): "[" + texts.map { "\"\($0)\"" }.joined(separator: ", ") + "]"
+            }
+        }
+    }
+
+    private var values: [String: (value: Value, origin: String)] = [:]
+
+    /// The file with all defaults.
+    public static var shippedFile: String { SettingsTable.file }
+
+    /// The defaults, a file if there is one, and `section.key=value` overrides.
+    ///
+    /// - Parameter overrides: Key, value as TOML or plain text, and where it comes from.
+    public init(
+        file: String?, overrides: [(key: String, value: String, origin: String)]
+    ) throws(RunError) {
+        try self.merge(SettingsTable.file, origin: "default")
+        if let file {
+            let bytes: [UInt8]?
+            do throws(FileError) {
+                bytes = try RealFileSystem().readFile(file, limitBytes: Self.maxFileBytes)
+            } catch { throw .usage("the settings can't be read: \(error)") }
+            guard let bytes else { throw .usage("there is no file \(file)") }
+            try self.merge(String(decoding: bytes, as: UTF8.self), origin: file)
+        }
+        for (key, value, origin) in overrides { try self.override(key, value, origin) }
+    }
+
+    private mutating func merge(_ text: String, origin: String) throws(RunError) {
+        let table: TOMLTable
+        do { table = try TOMLTable(string: text) } catch {
+            throw .usage("\(origin): \(error)")
+        }
+        for section in table.keys {
+            guard let inner = table[section]?.table else {
+                throw .usage("\(origin): unknown key \(section)")
+            }
+            for name in inner.keys {
+                let path = "\(section).\(name)"
+                guard let row = SettingsTable.rows.first(where: { $0.path == path }) else {
+                    throw .usage("\(origin): unknown key \(path)")
+                }
+                guard let raw = inner[name], let value = Self.value(raw, row.kind) else {
+                    throw .usage("\(origin): \(path) must be \(Self.expected(row.kind))")
+                }
+                self.values[path] = (value, origin)
+            }
+        }
+    }
+
+    private static func value(_ raw: any TOMLValueConvertible, _ kind: SettingRow.Kind) -> Value? {
+        switch kind {
+        case .text: return raw.string.map { .text($0) }
+        case .number:
+            guard let number = raw.int, number >= 0 else { return nil }
+            return .number(number)
+        case .flag: return raw.bool.map { .flag($0) }
+        case .texts:
+            guard let array = raw.array else { return nil }
+            let texts = array.compactMap { $0.string }
+            return texts.count == array.count ? .texts(texts) : nil
+        case .choice(let words):
+            guard let text = raw.string, words.contains(text) else { return nil }
+            return .text(text)
+        }
+    }
+
+    private static func expected(_ kind: SettingRow.Kind) -> String {
+        switch kind {
+        case .text: "a text"
+        case .number: "a number, not negative"
+        case .flag: "true or false"
+        case .texts: "a list of texts"
+        case .choice(let words): "one of \(words.joined(separator: ", "))"
+        }
+    }
+
+    private mutating func override(
+        _ key: String, _ value: String, _ origin: String
+    ) throws(RunError) {
+        guard let row = SettingsTable.rows.first(where: { $0.path == key }) else {
+            throw .usage("\(origin): unknown key \(key)")
+        }
+        let isText: Bool
+        switch row.kind {
+        case .text, .choice: isText = !value.hasPrefix("\"")
+        case .number, .flag, .texts: isText = false
+        }
+        let text = isText ? "'\(value)'" : value
+        guard !(isText && value.contains("'")) else {
+            throw .usage("\(origin): \(key) has a character that is not possible here")
+        }
+        try self.merge("[\(row.section)]\n\(row.name) = \(text)\n", origin: origin)
+    }
+
+    /// What is in effect, and where it comes from.
+    public func explain() -> String {
+        var text = ""
+        var section = ""
+        for row in SettingsTable.rows {
+            if row.section != section {
+                section = row.section
+                text += (text.isEmpty ? "" : "\n") + "[\(section)]\n"
+            }
+            guard let found = self.values[row.path] else { continue }
+            text += "\(row.name) = \(found.value.toml)    # \(found.origin)\n"
+        }
+        return text
+    }
+
+    // MARK: - Typed
+
+    func text(_ path: String) -> String {
+        if case .text(let text)? = self.values[path]?.value { text } else { "" }
+    }
+
+    func number(_ path: String) -> Int {
+        if case .number(let number)? = self.values[path]?.value { number } else { 0 }
+    }
+
+    func flag(_ path: String) -> Bool {
+        if case .flag(let flag)? = self.values[path]?.value { flag } else { false }
+    }
+
+    func texts(_ path: String) -> [String] {
+        if case .texts(let texts)? = self.values[path]?.value { texts } else { [] }
+    }
+
+    func endpoint(_ section: String) throws(RunError) -> Endpoint {
+        let url = self.text("\(section).url")
+        let flag = section == "source" ? "--from" : "--to"
+        guard !url.isEmpty else { throw .usage("no \(section): \(flag) or [\(section)] url") }
+        var endpoint = try Endpoint(
+            url: url,
+            passwordVariable: "PIKA_MIGRATE_\(section == "source" ? "SOURCE" : "TARGET")_PASSWORD")
+        let file = self.text("\(section).password-file")
+        if !file.isEmpty { endpoint.passwordFile = file }
+        let authority = self.text("\(section).ca-file")
+        if endpoint.tls != nil, !authority.isEmpty {
+            do { endpoint.tls = try RedisTLS(authorityFile: authority) } catch {
+                throw .usage("\(authority) can't be used: \(error)")
+            }
+        }
+        return endpoint
+    }
+
+    func policy() -> PlanPolicy {
+        var policy = PlanPolicy()
+        func choice(_ name: String) -> PlanPolicy.Choice {
+            PlanPolicy.Choice(rawValue: self.text("policy.\(name)")) ?? .fail
+        }
+        policy.unknownCommand = choice("unknown-command")
+        policy.stream = choice("stream")
+        policy.module = choice("module")
+        policy.nanScore = choice("nan-score")
+        policy.program = choice("program")
+        policy.hyperLogLog = .init(rawValue: self.text("policy.hyperloglog")) ?? .fail
+        policy.farDeadline = .init(rawValue: self.text("policy.far-deadline")) ?? .fail
+        policy.fieldDeadline = .init(rawValue: self.text("policy.field-deadline")) ?? .fail
+        return policy
+    }
+
+    func filter() throws(RunError) -> KeyFilter {
+        var filter = KeyFilter()
+        for pair in self.texts("map.databases") {
+            let parts = pair.split(separator: "=").map { Int($0) }
+            guard parts.count == 2, let source = parts[0], let target = parts[1], source >= 0,
+                target >= 0
+            else { throw .usage("map.databases: \(pair) is not of the form 0=1") }
+            filter.databases[source] = target
+        }
+        for range in self.texts("map.slots") {
+            let parts = range.split(separator: "-").map { Int($0) }
+            guard let first = parts.first ?? nil, let last = parts.last ?? nil, first <= last,
+                first >= 0, last < Self.slotCount, parts.count <= 2
+            else { throw .usage("map.slots: \(range) is not of the form 0-8191") }
+            filter.slots.append(first...last)
+        }
+        let kinds: [String: KeyKind] = [
+            "string": .string, "list": .list, "set": .set, "zset": .sortedSet, "hash": .hash,
+        ]
+        for name in self.texts("map.types") {
+            guard let kind = kinds[name] else { throw .usage("map.types: \(name) is no type") }
+            filter.kinds.insert(kind)
+        }
+        filter.include = self.texts("map.include")
+        filter.exclude = self.texts("map.exclude")
+        filter.deniedCommands = Set(self.texts("map.commands-deny").map { $0.lowercased() })
+        filter.stripPrefix = Array(self.text("map.strip-prefix").utf8)
+        filter.addPrefix = Array(self.text("map.add-prefix").utf8)
+        return filter
+    }
+
+    func limits() -> [LimitName: UInt64] {
+        var limits: [LimitName: UInt64] = [:]
+        for name in LimitName.allCases {
+            limits[name] = UInt64(self.number("limit.\(name.rawValue)"))
+        }
+        return limits
+    }
+}

@@ -1,0 +1,184 @@
+internal import MigrateCore
+internal import NIOCore
+internal import NIOPosix
+
+/// Figures that workers count together.
+struct WorkerReport: Sendable {
+    var batches: UInt64 = 0
+    var commands: UInt64 = 0
+    var bytes: UInt64 = 0
+}
+
+/// Sends one partition's work to the target, in order, batch by batch.
+///
+/// Where the target has transactions, a batch and its marker are one: both are there or neither.
+struct Worker: Sendable {
+    let index: Int
+    let queue: WorkQueue
+    let server: TargetServer
+    let epoch: UInt64
+    let meter: RunMeter
+    let letters: DeadLetters
+
+    private struct Link {
+        var connection: TargetConnection
+        var database = 0
+    }
+
+    /// Works until the queue is closed, or the target can't go on.
+    func run() async throws(RunError) {
+        var link = Link(
+            connection: try await TargetConnection.connect(
+                to: self.server.endpoint, group: MultiThreadedEventLoopGroup.singleton))
+        defer { link.connection.close() }
+        try await self.watchLock(&link)
+        while true {
+            let entries = await self.queue.take(
+                maxUnits: WorkerLimits.maxBatchUnits, maxBytes: WorkerLimits.maxBatchBytes)
+            if Task.isCancelled { throw .stopped }
+            if entries.isEmpty { return }
+            try await self.perform(entries.map(\.item), &link)
+            if let time = entries.last?.sourceTimeMilliseconds { self.meter.applied(time) }
+            self.queue.finish()
+        }
+    }
+
+    private func perform(_ items: [WorkItem], _ link: inout Link) async throws(RunError) {
+        var batch = Batch()
+        var meeting: Meeting?
+        for item in items {
+            switch item {
+            case .meet(let next):
+                try await self.send(&batch, &link)
+                if next.executor == self.index {
+                    await next.gather()
+                    meeting = next
+                } else {
+                    await next.attend(self.index)
+                }
+            case .watch:
+                try await self.send(&batch, &link)
+                try await self.watchLock(&link)
+            case .bulk(let commands, let database):
+                if batch.database != database || batch.marks { try await self.send(&batch, &link) }
+                batch.database = database
+                batch.commands.append(commands)
+            case .unit(let commands, let database, let end, let horizon):
+                if batch.database != database || !batch.marks {
+                    try await self.send(&batch, &link)
+                }
+                batch.database = database
+                batch.marks = true
+                batch.commands.append(commands)
+                batch.end = end
+                if let horizon { batch.horizon = horizon }
+                if let held = meeting {
+                    try await self.send(&batch, &link)
+                    held.release()
+                    meeting = nil
+                }
+            }
+            if Task.isCancelled { throw .stopped }
+        }
+        try await self.send(&batch, &link)
+    }
+
+    private struct Batch {
+        var commands = CommandBuffer()
+        var database = 0
+        var marks = false
+        var end: SourcePosition?
+        var horizon: SourcePosition?
+    }
+
+    private func send(_ batch: inout Batch, _ link: inout Link) async throws(RunError) {
+        defer { batch = Batch() }
+        guard !batch.commands.isEmpty || batch.end != nil else { return }
+        var window = CommandBuffer()
+        if link.database != batch.database {
+            window.append(["SELECT", "\(batch.database)"])
+            link.database = batch.database
+        }
+        let isTransaction = batch.marks && self.server.capabilities.hasTransactions
+        if isTransaction { window.append(["MULTI"]) }
+        let first = window.commandCount
+        window.append(batch.commands)
+        if let end = batch.end {
+            let marker = Marker(epoch: self.epoch, position: end, horizon: batch.horizon)
+            window.append([
+                Array("SET".utf8), Marker.key(job: self.server.job, worker: self.index),
+                marker.encode(),
+            ])
+        }
+        if isTransaction {
+            window.append(["EXEC"])
+            self.appendWatch(&window, &link)
+        }
+        let replies = try await link.connection.exchange(window)
+        try self.check(replies, batch.commands, first: first, isTransaction: isTransaction)
+        self.meter.sent(commands: batch.commands.commandCount, bytes: batch.commands.bytes.count)
+    }
+
+    // MARK: - The lock
+
+    /// Any change of the lock from here on makes the next `EXEC` void.
+    private func appendWatch(_ window: inout CommandBuffer, _ link: inout Link) {
+        if link.database != 0 {
+            window.append(["SELECT", "0"])
+            link.database = 0
+        }
+        let lock = Marker.lockKey(job: self.server.job)
+        window.append([Array("WATCH".utf8), lock])
+        window.append([Array("GET".utf8), lock])
+    }
+
+    private func watchLock(_ link: inout Link) async throws(RunError) {
+        var window = CommandBuffer()
+        if self.server.capabilities.hasTransactions { window.append(["UNWATCH"]) }
+        let lock = Marker.lockKey(job: self.server.job)
+        if self.server.capabilities.hasTransactions {
+            self.appendWatch(&window, &link)
+        } else {
+            if link.database != 0 { window.append(["SELECT", "0"]) }
+            link.database = 0
+            window.append([Array("GET".utf8), lock])
+        }
+        let replies = try await link.connection.exchange(window)
+        try self.check(replies, CommandBuffer(), first: 0, isTransaction: false)
+        try self.checkLock(replies)
+    }
+
+    private func checkLock(_ replies: ReplyWindow) throws(RunError) {
+        let text = String(decoding: replies.lastValue, as: UTF8.self)
+        guard text == "\(self.epoch)" else {
+            throw .fenced("run \(text) has taken over the target; this is run \(self.epoch)")
+        }
+    }
+
+    // MARK: - Replies
+
+    private func check(
+        _ replies: ReplyWindow, _ commands: CommandBuffer, first: Int, isTransaction: Bool
+    ) throws(RunError) {
+        for fault in replies.faults {
+            switch FaultClass.of(fault.text) {
+            case .transient, .topology, .capacity:
+                throw .targetLost("target: \(fault.text)")
+            case .permission: throw .refused("the target refuses us: \(fault.text)")
+            case .data:
+                // A queued error comes twice: the `EXEC` that follows tells what became of it.
+                if fault.text.hasPrefix("EXECABORT") { continue }
+                let at = fault.element ?? (fault.index - first)
+                try self.letters.add(fault.text, commands, at: at, worker: self.index)
+            }
+        }
+        guard isTransaction else { return }
+        if replies.faults.contains(where: { $0.text.hasPrefix("EXECABORT") }) {
+            throw .rejected("the target rejects a transaction; see \(self.letters.path)")
+        }
+        guard replies.nullReplies == 0 else {
+            throw .fenced("another run has taken over the target; this is run \(self.epoch)")
+        }
+        try self.checkLock(replies)
+    }
+}

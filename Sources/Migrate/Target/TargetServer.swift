@@ -1,0 +1,164 @@
+internal import MigrateCore
+internal import NIOCore
+internal import NIOPosix
+
+/// A target as it was found.
+struct TargetServer: Sendable {
+    /// Where it is.
+    let endpoint: Endpoint
+    /// What it can do.
+    let capabilities: TargetCapabilities
+    /// The job's name: markers are called after it.
+    let job: String
+
+    /// Commands that are asked for by name, without arguments: it tells "unknown" from "wrong
+    /// number", and executes nothing.
+    private static let probed = [
+        "unlink", "pexpireat", "hmset", "setrange", "bitfield", "bitop", "rename", "renamenx",
+        "lmove",
+        "rpoplpush", "linsert", "lset", "smove", "sunionstore", "sinterstore", "sdiffstore",
+        "zpopmin", "zpopmax", "zremrangebylex", "zunionstore", "zinterstore", "zdiffstore",
+        "zrangestore", "geoadd", "geosearchstore", "hincrbyfloat", "incrbyfloat", "watch", "xadd",
+        "xgroup", "xclaim", "xsetid", "pksetexat", "lpushx", "rpushx",
+    ]
+
+    /// Connects for requests of any kind.
+    static func connect(_ endpoint: Endpoint) async throws(RunError) -> RedisConnection {
+        let password = try endpoint.password()
+        do throws(RedisConnectionError) {
+            return try await RedisConnection.connect(
+                to: endpoint.address, user: endpoint.user, password: password, tls: endpoint.tls,
+                group: MultiThreadedEventLoopGroup.singleton)
+        } catch {
+            if case .lost(let text) = error, FaultClass.of(text) == .permission {
+                throw .refused("the target refuses us: \(text)")
+            }
+            throw .targetLost("target \(endpoint.address): \(error)")
+        }
+    }
+
+    /// Asks a target what it is.
+    static func probe(
+        _ endpoint: Endpoint, job: String, _ connection: RedisConnection
+    ) async throws(RunError) -> TargetServer {
+        let info = RedisInfo(try await Self.text(connection, ["INFO", "server"]))
+        var target: TargetCapabilities
+        if let own = info["pika_swift_version"] {
+            target = TargetCapabilities(product: .ours, version: own)
+        } else if let pika = info["pika_version"] {
+            target = TargetCapabilities(product: .pika, version: pika)
+        } else if let redis = info["valkey_version"] ?? info["redis_version"] {
+            target = TargetCapabilities(product: .redis, version: redis)
+        } else {
+            throw .preflight("the target does not say what it is: INFO has no version")
+        }
+        if endpoint.scheme == "codis" {
+            target.product = .codis
+        }
+        if info["redis_mode"] == "cluster" {
+            throw .preflight("the target is a Redis Cluster, which is not supported as a target")
+        }
+        target.hasSecondDeadlines = target.product != .redis
+        target.keepsTypesApart = target.product != .redis
+        target.maxRequestBytes = target.product == .redis ? 512 << 20 : 255 << 20
+        try await Self.probeCommands(&target, connection)
+        try await Self.probeForms(&target, connection, job)
+        target.databases = try await Self.databases(target, connection)
+        return TargetServer(endpoint: endpoint, capabilities: target, job: job)
+    }
+
+    private static func probeCommands(
+        _ target: inout TargetCapabilities, _ connection: RedisConnection
+    ) async throws(RunError) {
+        for name in Self.probed {
+            let reply = try await Self.send(connection, [Array(name.utf8)])
+            if let failure = reply.failure, failure.lowercased().contains("unknown") {
+                target.missing.insert(name)
+            }
+        }
+        // With one argument too many, so that nothing begins.
+        let multi = try await Self.send(connection, ["MULTI", "x"].map { Array($0.utf8) })
+        let isUnknown = multi.failure?.lowercased().contains("unknown") ?? false
+        target.hasTransactions =
+            target.product != .codis && !isUnknown && !target.missing.contains("watch")
+        // 3.5.5 has them, but its stores have a log each: a crash tears a transaction.
+        if target.product == .pika { target.hasTransactions = false }
+    }
+
+    /// Forms of commands, tried out under a name of our own.
+    private static func probeForms(
+        _ target: inout TargetCapabilities, _ connection: RedisConnection, _ job: String
+    ) async throws(RunError) {
+        let key = "__pika_migrate:\(job):probe"
+        func works(_ words: [String]) async throws(RunError) -> Bool {
+            let removed = try await Self.send(connection, ["DEL", key].map { Array($0.utf8) })
+            if let failure = removed.failure {
+                switch FaultClass.of(failure) {
+                case .transient, .topology, .capacity: throw .targetLost("target: \(failure)")
+                case .permission: throw .refused("the target refuses us: \(failure)")
+                case .data: throw .preflight("the target can't be written: \(failure)")
+                }
+            }
+            let reply = try await Self.send(connection, words.map { Array($0.utf8) })
+            return reply.failure == nil
+        }
+        target.hasMultiFieldHset = try await works(["HSET", key, "a", "1", "b", "2"])
+        target.hasZaddFlags = try await works(["ZADD", key, "GT", "1", "m"])
+        let setsAt = try await works(["SET", key, "v", "PXAT", "4102444800000"])
+        let keeps = try await works(["SET", key, "v", "KEEPTTL"])
+        target.hasModernSet = setsAt && keeps
+        _ = try await Self.send(connection, ["DEL", key].map { Array($0.utf8) })
+    }
+
+    private static func databases(
+        _ target: TargetCapabilities, _ connection: RedisConnection
+    ) async throws(RunError) -> Int {
+        guard target.product != .codis else { return 1 }
+        let reply = try await Self.send(
+            connection, ["CONFIG", "GET", "databases"].map { Array($0.utf8) })
+        if let count = reply.elements?.last?.number, count > 0 { return Int(count) }
+        return target.product == .redis ? 16 : 1
+    }
+
+    // MARK: - Requests
+
+    /// Sends a request; a broken link is the target's loss.
+    static func send(
+        _ connection: RedisConnection, _ words: [[UInt8]]
+    ) async throws(RunError) -> RedisReply {
+        do throws(RedisConnectionError) { return try await connection.send(words) } catch {
+            throw .targetLost("target: \(error)")
+        }
+    }
+
+    /// Sends a request that must be answered by a text.
+    static func text(
+        _ connection: RedisConnection, _ words: [String]
+    ) async throws(RunError) -> String {
+        let reply = try await Self.send(connection, words.map { Array($0.utf8) })
+        if let text = reply.text { return text }
+        throw Self.error(reply, words[0])
+    }
+
+    static func error(_ reply: RedisReply, _ what: String) -> RunError {
+        let text = reply.failure ?? "an answer without sense"
+        switch FaultClass.of(text) {
+        case .permission: return .refused("the target refuses \(what): \(text)")
+        case .transient, .topology, .capacity: return .targetLost("target: \(what): \(text)")
+        case .data: return .rejected("the target rejects \(what): \(text)")
+        }
+    }
+
+    static func select(
+        _ connection: RedisConnection, _ database: Int
+    ) async throws(RunError) {
+        let reply = try await Self.send(
+            connection, ["SELECT", "\(database)"].map { Array($0.utf8) })
+        if let failure = reply.failure {
+            throw FaultClass.of(failure) == .data
+                ? .preflight(
+                    "the target has no database \(database): \(failure); see [map] databases")
+                : Self.error(reply, "SELECT")
+        }
+    }
+}
