@@ -16,7 +16,7 @@ public final class MigrateProcess: Sendable {
         self.job = try Job(settings)
     }
 
-    /// Runs the job to its end; signals stop it. Stopping is success.
+    /// Runs the job to its end; being stopped by a signal is success.
     public func run() async throws(RunError) {
         let job = self.job
         Signals.install()

@@ -23,6 +23,8 @@ struct Worker: Sendable {
     private struct Link {
         var connection: TargetConnection
         var database = 0
+        /// The others wait until its unit, which is next, is in the target.
+        var meeting: Meeting?
     }
 
     /// Works until the queue is closed, or the target can't go on.
@@ -45,14 +47,13 @@ struct Worker: Sendable {
 
     private func perform(_ items: [WorkItem], _ link: inout Link) async throws(RunError) {
         var batch = Batch()
-        var meeting: Meeting?
         for item in items {
             switch item {
             case .meet(let next):
                 try await self.send(&batch, &link)
                 if next.executor == self.index {
                     await next.gather()
-                    meeting = next
+                    link.meeting = next
                 } else {
                     await next.attend(self.index)
                 }
@@ -72,10 +73,10 @@ struct Worker: Sendable {
                 batch.commands.append(commands)
                 batch.end = end
                 if let horizon { batch.horizon = horizon }
-                if let held = meeting {
+                if let held = link.meeting {
                     try await self.send(&batch, &link)
                     held.release()
-                    meeting = nil
+                    link.meeting = nil
                 }
             }
             if Task.isCancelled { throw .stopped }
