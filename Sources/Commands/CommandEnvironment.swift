@@ -15,6 +15,8 @@ public final class CommandEnvironment: Sendable {
     public let limits: RequestLimits
     /// True on a replica: write commands are refused; kept up to date by the server.
     public let isReadOnlyReplica = Atomic<Bool>(false)
+    /// True while the server has more memory than `maxmemory`; kept up to date by the server.
+    public let refusesGrowth = Atomic<Bool>(false)
     /// True while a password is set; kept up to date by the server.
     public let needsPassword = Atomic<Bool>(false)
     /// True when keys of another type are errors, as in Redis (`wrong-type-check`).

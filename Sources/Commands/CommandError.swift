@@ -39,6 +39,8 @@ extension CommandError {
     static let reservedKey = CommandError.reply("ERR this key name is reserved for the server")
     static let readOnly = CommandError.reply(
         "READONLY You can't write against a read only replica.")
+    static let outOfMemory = CommandError.reply(
+        "OOM command not allowed when used memory > 'maxmemory'.")
     static let noAuth = CommandError.reply("NOAUTH Authentication required.")
 
     /// Redis's text for a deadline that cannot be stored.

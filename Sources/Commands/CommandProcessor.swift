@@ -390,6 +390,9 @@ extension CommandProcessor {
         if flags.contains(.write), self.environment.isReadOnlyReplica.load(ordering: .relaxed) {
             return .readOnly
         }
+        if flags.contains(.growsData), self.environment.refusesGrowth.load(ordering: .relaxed) {
+            return .outOfMemory
+        }
         return nil
     }
 

@@ -69,6 +69,7 @@ extension ListMoveCommands {
             if let element { x.collector.append(element) }
         }
         guard x.collector.count == 1 else { return false }
+        try x.requireType(target, .lists)
         let element = x.collector.list()[0]
         // What stays where it is must not cost a list of one element its deadline.
         let isSame = source.equals(target)

@@ -221,6 +221,8 @@ extension ObjectCommands {
         } else if x[1].isWord("digest-value"), x.count >= 3 {
             x.reply.array(x.count - 2)
             for index in 2..<x.count { x.reply.simple(try digest(x, x[index])) }
+        } else if x[1].isWord("protocol"), x.count == 3 {
+            try protocolSample(&x, x[2])
         } else if x[1].isWord("help") {
             help(
                 &x,
@@ -228,12 +230,51 @@ extension ObjectCommands {
                     "DEBUG <subcommand>. Subcommands are:",
                     "DIGEST-VALUE <key> ...: a number that depends on the contents.",
                     "OBJECT <key>: facts about a key.",
+                    "PROTOCOL <type>: a reply of that type.",
                     "SLEEP <seconds>: answers later; other clients are served.",
                 ])
         } else if ignored.contains(where: { x[1].isWord($0) }) {
             x.reply.ok()
         } else {
             throw unknown(x, "DEBUG")
+        }
+    }
+
+    /// A reply of each type, for tests of clients.
+    private static func protocolSample(_ x: inout Execution, _ type: Bytes) throws {
+        func text(_ literal: StaticString) -> Bytes { literal.bytes }
+        switch type.lowercasedText {
+        case "string": x.reply.bulk("Hello World")
+        case "integer": x.reply.integer(12345)
+        case "double": x.reply.double(text: text("3.141"))
+        case "null": x.reply.null()
+        case "array", "set":
+            if type.isWord("set") { x.reply.set(3) } else { x.reply.array(3) }
+            for number in 0..<3 { x.reply.integer(number) }
+        case "map":
+            x.reply.map(3)
+            for number in 0..<3 {
+                x.reply.integer(number)
+                x.reply.boolean(number == 1)
+            }
+        case "attrib":
+            if x.reply.version == .resp3 {
+                x.reply.raw("|1\r\n$14\r\nkey-popularity\r\n*2\r\n$7\r\nkey:123\r\n:90\r\n")
+            }
+            x.reply.bulk("Some real reply following the attribute")
+        case "push":
+            guard x.reply.version == .resp3 else {
+                throw CommandError.reply("ERR RESP2 is not supported by this command")
+            }
+            x.reply.raw(">2\r\n$16\r\nserver-cpu-usage\r\n:42\r\n")
+        case "true": x.reply.boolean(true)
+        case "false": x.reply.boolean(false)
+        case "verbatim": x.reply.verbatim(text("This is a verbatim\nstring"))
+        case "bignum": x.reply.bigNumber(text: text("1234567999999999999999999999999999999"))
+        default:
+            throw CommandError.text(
+                "ERR Wrong protocol type name. Please use one of the following: "
+                    + "string|integer|double|null|array|set|map|attrib|push|verbatim|true|false")
         }
     }
 

@@ -16,6 +16,9 @@ struct TypeRule {
     /// Types that the command works on; empty when it takes any.
     var kinds: StoreKinds
     var replaced = Replaced.none
+    /// Only the first key is checked before the command runs: the others matter, and are looked at,
+    /// when there is something to write.
+    var onlyFirst = false
 
     /// Any type will do.
     static let any = TypeRule(kinds: [])
@@ -48,6 +51,7 @@ extension TypeRule {
         if Self.takesPlainSets.contains(where: { name.isWord($0) }) {
             self.kinds.insert(.sets)
         }
+        self.onlyFirst = Self.moves.contains(where: { name.isWord($0) })
         if Self.replacesAll.contains(where: { name.isWord($0) }) {
             self.replaced = .all
         } else if Self.replacesFirst.contains(where: { name.isWord($0) }) {
@@ -60,6 +64,7 @@ extension TypeRule {
     private static let takesPlainSets: [StaticString] = [
         "zunionstore", "zinterstore", "zdiffstore", "zunion", "zinter", "zdiff", "zintercard",
     ]
+    private static let moves: [StaticString] = ["rpoplpush", "lmove", "brpoplpush", "blmove"]
     private static let replacesAll: [StaticString] = [
         "set", "setnx", "setex", "psetex", "pksetexat", "mset", "msetnx",
     ]
@@ -85,6 +90,8 @@ extension CommandProcessor {
     func checkTypes(_ row: UnsafePointer<HotRow>) throws {
         let x = self.execution
         if !x.pointee.displaced.isEmpty { x.pointee.displaced = [] }
+        // A command that waits goes on waiting when its key has another type by now.
+        if x.pointee.client.waiter != nil { return }
         if row.pointee.types.isChecked, self.environment.checksTypes.load(ordering: .relaxed) {
             try self.checkKeys(row)
         }
@@ -94,7 +101,7 @@ extension CommandProcessor {
         let x = self.execution
         let rule = row.pointee.types
         let keys = row.pointee.keys
-        if !keys.isMovable, keys.first == keys.last {
+        if !keys.isMovable, keys.first == keys.last || rule.onlyFirst {
             try x.pointee.checkType(x.pointee.arguments[keys.first], rule, isFirst: true)
             return
         }
@@ -105,6 +112,12 @@ extension CommandProcessor {
 }
 
 extension Execution {
+    /// Throws WRONGTYPE unless the key is missing or has one of the types (`wrong-type-check yes`).
+    mutating func requireType(_ key: Bytes, _ kinds: StoreKinds) throws {
+        guard self.environment.checksTypes.load(ordering: .relaxed) else { return }
+        try self.checkType(key, TypeRule(kinds: kinds), isFirst: true)
+    }
+
     mutating func checkType(_ key: Bytes, _ rule: TypeRule, isFirst: Bool) throws {
         let transactions = self.group.transactions
         for kind in StoreKind.allCases where rule.kinds.has(kind) {

@@ -248,6 +248,10 @@ extension KeyEvents {
         case .pkpatternmatchdel, .flushdb:
             touchAll()
             return nil
+        case .sadd, .srem, .hdel, .zrem, .expireat, .persist:
+            // Nothing is changed by what counts nothing.
+            if count > 0, words.count > 1 { touch(words[1]) }
+            return nil
         default:
             guard words.count > 1 else { return nil }
             touch(words[1])

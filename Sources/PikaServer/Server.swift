@@ -129,6 +129,7 @@ public final class Server: Sendable {
         ) { _ in
             administration.statistics.sample(
                 administration.totals, nowMilliseconds: ServerClock.monotonicMilliseconds())
+            administration.checkMemory()
             administration.maintenance.runSchedule(conf.settings, now: .current())
         }
         let idleCheck = TimeAmount.seconds(Self.idleCheckSeconds)

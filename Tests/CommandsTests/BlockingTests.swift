@@ -1,5 +1,6 @@
 import Commands
 import Keyspace
+import Synchronization
 import Testing
 
 @Suite("Commands that wait for elements")
@@ -165,6 +166,32 @@ struct BlockingTests {
             first.disconnect()
             let got = harness.wake([second]).mapValues { $0.map(\.description) }
             #expect(got == [12: ["[\"l\", \"a\"]"]])
+        }
+    }
+
+    @Test("With types checked, a key of another type is waited through, a wrong target is an error")
+    func typesChecked() throws {
+        try withHarness { harness in
+            harness.environment.checksTypes.store(true, ordering: .relaxed)
+            _ = harness.run("BLPOP l 0", as: first)
+            _ = harness.run("MULTI")
+            _ = harness.run("LPUSH l a")
+            _ = harness.run("DEL l")
+            _ = harness.run("SET l text")
+            _ = harness.run("EXEC")
+            #expect(woken(harness) == [:])
+            _ = harness.run("DEL l")
+            _ = harness.run("LPUSH l b")
+            #expect(woken(harness) == [11: ["[\"l\", \"b\"]"]])
+            _ = harness.run("SET target text")
+            #expect(harness.run("BLMOVE l target LEFT LEFT 0", as: second) == .none)
+            #expect(harness.run("LMOVE l target LEFT LEFT").description == "nil")
+            _ = harness.run("LPUSH l c")
+            let wrong =
+                "-WRONGTYPE Operation against a key holding the wrong kind of value"
+            #expect(woken(harness) == [12: [wrong]])
+            #expect(harness.run("LLEN l").description == ":1")
+            #expect(harness.run("BLPOP target 0").description == wrong)
         }
     }
 

@@ -69,6 +69,30 @@ struct CommandPathTests {
         #expect(harness.run("GET k").description == "\"v\"")
     }
 
+    @Test("Above maxmemory what may make data grow is refused, and the transaction with it")
+    func outOfMemory() throws {
+        let harness = try Harness()
+        defer { harness.close() }
+        check(harness, "> SET k v\n+OK")
+        harness.environment.refusesGrowth.store(true, ordering: .relaxed)
+        check(
+            harness,
+            """
+            > SET k w
+            -OOM command not allowed when used memory > 'maxmemory'.
+            > GET k
+            "v"
+            > MULTI
+            +OK
+            > LPUSH l x
+            -OOM command not allowed when used memory > 'maxmemory'.
+            > EXEC
+            -EXECABORT Transaction discarded because of previous errors.
+            > DEL k
+            :1
+            """)
+    }
+
     @Test("QUIT and killing oneself close behind the reply")
     func closing() throws {
         let harness = try Harness()

@@ -43,7 +43,8 @@ struct ConfTests {
     func get() throws {
         let conf = try Conf(path: nil, fileSystem: RealFileSystem())
         let all = conf.items { _ in true }
-        #expect(all.contains { $0.name == "maxmemory" && $0.value == "67108864" })
+        #expect(all.contains { $0.name == "write-buffer-size" && $0.value == "67108864" })
+        #expect(all.contains { $0.name == "slow_cmd_pool" })
         #expect(conf.items { $0 == "port" }.map(\.value) == ["9221"])
         #expect(conf.items { _ in false }.isEmpty)
     }

@@ -24,7 +24,7 @@ REDIS_UNITS = [
     "unit/type/list-3", "unit/type/set", "unit/type/zset", "unit/expire", "unit/scan",
     "unit/keyspace", "unit/bitops", "unit/bitfield", "unit/geo", "unit/hyperloglog",
     "unit/protocol", "unit/pubsub", "unit/quit", "unit/multi", "unit/querybuf", "unit/sort",
-    "unit/dump", "unit/introspection", "unit/info-command", "unit/slowlog", "unit/pause",
+    "unit/dump", "unit/introspection", "unit/slowlog", "unit/pause",
 ]
 PIKA_UNITS = [
     "unit/type/string", "unit/type/hash", "unit/type/list", "unit/type/list-2",
@@ -119,12 +119,13 @@ def copy_suite(source, target, pika):
     os.makedirs(os.path.join(target, "tests", "tmp"), exist_ok=True)
 
 
-def run_redis_unit(directory, port, unit, skipped):
+def run_redis_unit(directory, port, unit, skipped, slow):
     command = [
         "tclsh", "tests/test_helper.tcl", "--host", "127.0.0.1", "--port", str(port),
-        "--singledb", "--durable", "--ignore-encoding", "--tags", "-needs:repl", "--tags",
-        "-slow", "--single", unit,
+        "--singledb", "--durable", "--ignore-encoding", "--tags", "-needs:repl", "--single", unit,
     ]
+    if not slow:
+        command += ["--tags", "-slow"]
     for test in skipped:
         command += ["--skiptest", test]
     return run_tcl(command, directory)
@@ -163,7 +164,8 @@ def run_units(arguments, is_redis, directory, expectations):
             data = os.path.join(directory, "data", unit.replace("/", "-"))
             server = pikalib.Server("server", arguments.pika, data, port, settings).start()
             try:
-                output = run_redis_unit(directory, port, unit, expectations.skipped(unit))
+                output = run_redis_unit(
+                    directory, port, unit, expectations.skipped(unit), arguments.slow)
             finally:
                 server.stop()
         else:
@@ -197,6 +199,7 @@ def main():
     parser = argparse.ArgumentParser(prog="tools/compat", description=__doc__)
     parser.add_argument("suite", help="the suite's directory: the one that has tests/")
     parser.add_argument("--unit", action="append", help="run this unit only (repeatable)")
+    parser.add_argument("--slow", action="store_true", help="also the tests tagged slow")
     parser.add_argument("--pika", required=True, help="the server's binary")
     parser.add_argument("--log", help="append the suite's whole output to this file")
     arguments = parser.parse_args()

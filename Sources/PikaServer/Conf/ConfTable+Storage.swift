@@ -61,7 +61,6 @@ extension ConfTable {
         ConfItem(
             "write-buffer-size",
             .bytes(67_108_864, 1_048_576...(1 << 40), into: \.writeBufferBytes), unit: "bytes",
-            aliases: ["maxmemory"],
             """
             Memory for rows not yet in files, over all stores; the memtables are cut from it.
             """),

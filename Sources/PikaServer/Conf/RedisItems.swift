@@ -3,7 +3,8 @@ import Synchronization
 /// Items of Redis's configuration that mean nothing here, for tools and test suites that set them.
 ///
 /// Encodings, lazy freeing, persistence by snapshots and the like: a value of the right form is
-/// kept and shown by CONFIG GET, and changes nothing. Where a value would be a promise that is not
+/// kept and shown by CONFIG GET, and changes nothing, but for `maxmemory`: there commands that may
+/// make data grow are refused while the process has more memory than that. Where a value would be a promise that is not
 /// kept (`maxmemory-policy allkeys-lru`), only the value that is true is taken. None of it is
 /// written into a file.
 final class RedisItems: Sendable {
@@ -37,7 +38,7 @@ final class RedisItems: Sendable {
         ("hll-sparse-max-bytes", "3000"), ("stream-node-max-bytes", "4096"),
         ("stream-node-max-entries", "100"), ("active-expire-effort", "1"), ("hz", "10"),
         ("lua-time-limit", "5000"), ("busy-reply-threshold", "5000"),
-        ("rdb-key-save-delay", "0"), ("maxmemory-samples", "5"),
+        ("maxmemory", "0"), ("rdb-key-save-delay", "0"), ("maxmemory-samples", "5"),
         ("auto-aof-rewrite-percentage", "100"), ("latency-monitor-threshold", "0"),
     ].map { Item(name: $0, value: $1, form: .number) }
 
@@ -80,7 +81,7 @@ final class RedisItems: Sendable {
     func accepts(_ name: String, _ value: String) -> Bool {
         guard let item = items.withLock({ $0[name] }) else { return false }
         return switch item.form {
-        case .number: Self.isNumber(value)
+        case .number: Self.number(value) != nil
         case .flag: value.lowercased() == "yes" || value.lowercased() == "no"
         case .text: true
         case .only(let allowed): allowed.contains(value.lowercased())
@@ -92,12 +93,22 @@ final class RedisItems: Sendable {
         items.withLock { $0[name]?.value = value }
     }
 
-    private static func isNumber(_ text: String) -> Bool {
-        var digits = text.lowercased()[...]
-        for unit in ["kb", "mb", "gb", "k", "m", "g"] where digits.hasSuffix(unit) {
-            digits = digits.dropLast(unit.count)
-            break
-        }
-        return Int64(digits) != nil
+    /// `maxmemory` in bytes; 0 = no limit.
+    var memoryLimitBytes: Int {
+        Self.number(items.withLock { $0["maxmemory"]?.value } ?? "0") ?? 0
+    }
+
+    private static let units: [(suffix: String, factor: Int)] = [
+        ("kb", 1 << 10), ("mb", 1 << 20), ("gb", 1 << 30), ("k", 1000), ("m", 1_000_000),
+        ("g", 1_000_000_000), ("b", 1), ("", 1),
+    ]
+
+    private static func number(_ text: String) -> Int? {
+        let text = text.lowercased()
+        guard let unit = units.first(where: { text.hasSuffix($0.suffix) }),
+            let value = Int(text.dropLast(unit.suffix.utf8.count))
+        else { return nil }
+        let (bytes, overflow) = value.multipliedReportingOverflow(by: unit.factor)
+        return overflow ? nil : bytes
     }
 }

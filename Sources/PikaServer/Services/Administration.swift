@@ -108,6 +108,12 @@ final class Administration: ServerServices {
     }
 
     func configSet(_ pairs: [(name: String, value: String)]) -> AdminReply {
+        for (index, pair) in pairs.enumerated() {
+            let name = pair.name.lowercased()
+            if pairs[..<index].contains(where: { $0.name.lowercased() == name }) {
+                return .error(Self.failedSet(pair.name, "duplicate parameter"))
+            }
+        }
         let (others, own) = pairs.partitioned { redisItems.isItem($0.name.lowercased()) }
         for (name, value) in others where !redisItems.accepts(name.lowercased(), value) {
             return .error("ERR Invalid argument '\(value)' for CONFIG SET '\(name)'")
@@ -115,15 +121,29 @@ final class Administration: ServerServices {
         do throws(Conf.SetError) {
             if !own.isEmpty { try conf.set(own) }
             for (name, value) in others { redisItems.set(name.lowercased(), to: value) }
+            checkMemory()
             return .ok
         } catch {
             switch error {
+            case .unsupported(let name) where ConfTable.index(of: name) != nil:
+                return .error(Self.failedSet(name, "can't set immutable config"))
             case .unsupported(let name):
                 return .error("ERR Unsupported CONFIG parameter: \(name)")
             case .invalid(let name, let value, _):
                 return .error("ERR Invalid argument '\(value)' for CONFIG SET '\(name)'")
             }
         }
+    }
+
+    private static func failedSet(_ name: String, _ reason: String) -> String {
+        "ERR CONFIG SET failed (possibly related to argument '\(name)') - \(reason)"
+    }
+
+    /// Has commands that may make data grow refused while the process is above `maxmemory`.
+    func checkMemory() {
+        let limit = redisItems.memoryLimitBytes
+        let isAbove = limit > 0 && ProcessLimits.residentBytes() > limit
+        environment.withLock { $0?.refusesGrowth.store(isAbove, ordering: .relaxed) }
     }
 
     func configRewrite() -> AdminReply {
