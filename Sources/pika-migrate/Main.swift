@@ -7,7 +7,9 @@ import Migrate
 struct PikaMigrate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pika-migrate", abstract: "Moves live data into and out of Pika.",
-        subcommands: [Run.self, Config.self])
+        subcommands: [
+            Run.self, Status.self, Limit.self, Pause.self, Resume.self, Stop.self, Config.self,
+        ])
 }
 
 /// Flags that name settings.
@@ -60,6 +62,14 @@ enum FileDescriptorText {
     }
 }
 
+/// Asks a running job, and prints its answer.
+func ask(_ flags: SettingFlags, _ method: String, _ path: String) async throws {
+    do {
+        let answer = try await StatusClient(try flags.settings()).ask(method, path)
+        FileDescriptorText.output(answer)
+    } catch { throw end(error) }
+}
+
 extension PikaMigrate {
     /// Copies, then follows, until it is stopped.
     struct Run: AsyncParsableCommand {
@@ -74,6 +84,53 @@ extension PikaMigrate {
                 try await process.run()
             } catch { throw end(error) }
         }
+    }
+
+    /// How a running job does.
+    struct Status: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Shows how the job of a directory does, as JSON.")
+        @OptionGroup var flags: SettingFlags
+        @Flag(help: "Prometheus's text format.") var metrics = false
+        func run() async throws {
+            try await ask(self.flags, "GET", self.metrics ? "/metrics" : "/status")
+        }
+    }
+
+    /// Changes a limit of a running job.
+    struct Limit: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Changes a limit of a running job at once.",
+            discussion: "Names: \(LimitName.allCases.map(\.rawValue).joined(separator: ", ")).")
+        @OptionGroup var flags: SettingFlags
+        @Argument(help: "The limit.") var name: String
+        @Argument(help: "A second; 0 = none.") var number: UInt64
+        func run() async throws {
+            try await ask(self.flags, "POST", "/limit/\(self.name)/\(self.number)")
+        }
+    }
+
+    /// Holds a running job back.
+    struct Pause: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Holds a running job back; the source's stream is spooled meanwhile.")
+        @OptionGroup var flags: SettingFlags
+        func run() async throws { try await ask(self.flags, "POST", "/pause") }
+    }
+
+    /// Lets a paused job go on.
+    struct Resume: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Lets a paused job go on.")
+        @OptionGroup var flags: SettingFlags
+        func run() async throws { try await ask(self.flags, "POST", "/resume") }
+    }
+
+    /// Ends a running job.
+    struct Stop: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Drains a running job and ends it.")
+        @OptionGroup var flags: SettingFlags
+        func run() async throws { try await ask(self.flags, "POST", "/stop") }
     }
 
     /// The settings.

@@ -33,6 +33,8 @@ final class Engine {
     let state: TargetState
     let meter: RunMeter
     let throttle: Throttle
+    /// Ends once nothing more is in the stream.
+    let stopsWhenCaughtUp: Bool
     var resume: ResumeState
     var writer: ValueWriter
     /// The snapshot's commands, not handed over yet, by worker.
@@ -50,7 +52,7 @@ final class Engine {
     init(
         source: any Source, opening: SourceOpening, planner: Planner, queues: [WorkQueue],
         keeper: CheckpointKeeper, state: TargetState, meter: RunMeter, throttle: Throttle,
-        resume: ResumeState
+        resume: ResumeState, stopsWhenCaughtUp: Bool
     ) {
         self.source = source
         self.opening = opening
@@ -61,6 +63,7 @@ final class Engine {
         self.meter = meter
         self.throttle = throttle
         self.resume = resume
+        self.stopsWhenCaughtUp = stopsWhenCaughtUp
         self.writer = ValueWriter(planner.target, planner.policy)
         self.bulk = queues.map { _ in (CommandBuffer(), 0) }
         self.doubts = queues.map { _ in resume.doubtfulUnits }
@@ -125,6 +128,11 @@ final class Engine {
         case .idle(let position, let time):
             self.meter.update { $0.appliedTimeMilliseconds = max($0.appliedTimeMilliseconds, time) }
             place = .stream(position)
+            if self.stopsWhenCaughtUp {
+                await self.drain()
+                try await self.keeper.commit(.stream(position))
+                throw .stopped
+            }
         case .identityChange(let change):
             await self.drain()
             guard !Task.isCancelled else { throw .stopped }

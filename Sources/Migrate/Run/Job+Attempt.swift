@@ -189,7 +189,8 @@ extension Job {
                         target: beginning.server.capabilities, filter: self.filter,
                         policy: self.policy),
                     queues: queues, keeper: keeper, state: beginning.state, meter: self.meter,
-                    throttle: self.throttle, resume: beginning.resume)
+                    throttle: self.throttle, resume: beginning.resume,
+                    stopsWhenCaughtUp: self.settings.flag("job.stop-when-caught-up"))
                 do throws(RunError) { return .engine(.success(try await engine.run())) } catch {
                     return .engine(.failure(error))
                 }

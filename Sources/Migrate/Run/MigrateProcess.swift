@@ -1,3 +1,4 @@
+internal import FileIO
 internal import Glibc
 internal import MigrateCore
 internal import Synchronization
@@ -33,14 +34,19 @@ public final class MigrateProcess: Sendable {
                 try? await Task.sleep(for: .milliseconds(20))
             }
         }
+        let server = try await StatusServer.start(job)
         let printer = Task { await ProgressPrinter(job.meter).run() }
         defer {
             watcher.cancel()
             printer.cancel()
         }
-        do throws(RunError) { try await job.run() } catch {
-            guard error == .stopped else { throw error }
+        let ended: Result<Void, RunError>
+        do throws(RunError) { ended = .success(try await job.run()) } catch {
+            ended = error == .stopped ? .success(()) : .failure(error)
         }
+        await server?.stop()
+        ProgressPrinter.report(job, ended)
+        try ended.get()
     }
 }
 
@@ -114,6 +120,29 @@ struct ProgressPrinter: Sendable {
         text += ", lag \(now.source.backlogBytes) B \(now.lagMilliseconds) ms"
         if !now.lastTrouble.isEmpty, now.phase == .reconnecting { text += ", \(now.lastTrouble)" }
         return text
+    }
+
+    /// The last word: what was done, as lines and as a file.
+    static func report(_ job: Job, _ ended: Result<Void, RunError>) {
+        var code = ExitStatus.done
+        var reason = "stopped"
+        switch ended {
+        case .success: if job.meter.current.phase == .done { reason = "the source is at its end" }
+        case .failure(let error):
+            code = error.status
+            reason = error.description
+            job.meter.update { $0.phase = .failed }
+        }
+        let text = StatusText(
+            figures: job.meter.current, limits: job.throttle.limits, deadLetters: job.letters.count,
+            now: systemMilliseconds()
+        ).json()
+        let end =
+            "{\"code\":\"\(code.code)\",\"reason\":\"\(DeadLetters.escaped(Array(reason.utf8)))\","
+        let report = end + text.dropFirst()
+        try? job.files.fileSystem.writeAtomically(
+            Path.join(job.directory, "report.json"), Array(report.utf8))
+        Self.write("report: " + report)
     }
 
     private static func write(_ text: String) {

@@ -1,0 +1,175 @@
+import MigrateCore
+import Testing
+
+@Suite("What a source's commands become")
+struct PlannerTests {
+    private static let time: Int64 = 1_700_000_000_000
+
+    private static var redis: TargetCapabilities {
+        var target = TargetCapabilities(product: .redis, version: "7.0.15")
+        target.hasMultiFieldHset = true
+        target.hasModernSet = true
+        target.hasZaddFlags = true
+        target.hasTransactions = true
+        return target
+    }
+
+    private static var pika: TargetCapabilities {
+        var target = TargetCapabilities(product: .pika, version: "3.5.0")
+        target.hasSecondDeadlines = true
+        target.keepsTypesApart = true
+        target.missing = ["lmove", "rename", "copy", "unlink"]
+        return target
+    }
+
+    private func plan(
+        _ commands: String..., target: TargetCapabilities, filter: KeyFilter = KeyFilter(),
+        policy: PlanPolicy = PlanPolicy()
+    ) throws -> UnitPlan {
+        let planner = Planner(target: target, filter: filter, policy: policy)
+        let end = SourcePosition.redis(
+            RedisPosition(replicationID: "a", offset: 1, database: 0))
+        return try planner.plan(
+            SourceUnit(
+                commands: commands.map { text in
+                    SourceCommand(
+                        database: 0,
+                        arguments: text.split(separator: " ").map { Array($0.utf8) })
+                }, isTransaction: commands.count > 1, start: end, end: end,
+                sourceTimeMilliseconds: Self.time))
+    }
+
+    /// Commands as lines; nil = the keys are read instead.
+    private func text(_ plan: UnitPlan) -> [String]? {
+        guard case .execute(let parts) = plan.action else { return nil }
+        return parts.flatMap { part -> [String] in
+            let words = String(decoding: part.commands.bytes, as: UTF8.self)
+                .split(separator: "\r\n").map(String.init)
+            var lines: [[String]] = []
+            var skipsNext = false
+            for word in words {
+                if word.hasPrefix("*") {
+                    lines.append([])
+                } else if word.hasPrefix("$"), !skipsNext {
+                    skipsNext = true
+                    continue
+                } else {
+                    lines[lines.count - 1].append(word)
+                }
+                skipsNext = false
+            }
+            return lines.map { $0.joined(separator: " ") }
+        }
+    }
+
+    @Test("M4: deadlines become absolute, whole seconds upward, and past ones a DEL")
+    func deadlines() throws {
+        #expect(
+            try self.text(self.plan("SET k v PX 1500", target: Self.pika))
+                == ["DEL k", "PKSETEXAT k 1700000002 v"])
+        #expect(
+            try self.text(self.plan("PEXPIRE k 400", target: Self.pika))
+                == ["EXPIREAT k 1700000001"])
+        #expect(
+            try self.text(self.plan("EXPIRE k 10", target: Self.redis))
+                == ["PEXPIREAT k 1700000010000"])
+        #expect(try self.text(self.plan("PEXPIREAT k 5", target: Self.pika)) == ["DEL k"])
+        #expect(try self.text(self.plan("SETEX k -1 v", target: Self.pika)) == ["DEL k"])
+        #expect(
+            try self.text(self.plan("PKSETEXAT k 1 v", target: Self.redis)) == ["DEL k"])
+    }
+
+    @Test("Deadlines behind 2038 are cut, dropped or refused for a Pika")
+    func farDeadlines() throws {
+        let far = "EXPIREAT k 4102444800"
+        #expect(
+            try self.text(self.plan(far, target: Self.pika)) == ["EXPIREAT k 2147483646"])
+        var policy = PlanPolicy()
+        policy.farDeadline = .drop
+        #expect(
+            try self.text(self.plan(far, target: Self.pika, policy: policy)) == ["PERSIST k"])
+        policy.farDeadline = .fail
+        #expect(throws: PlanRefusal.self) {
+            try self.plan(far, target: Self.pika, policy: policy)
+        }
+        #expect(
+            try self.text(self.plan(far, target: Self.redis)) == ["PEXPIREAT k 4102444800000"])
+    }
+
+    @Test("What a target does not know is rewritten or read from the source")
+    func rewrites() throws {
+        #expect(
+            try self.text(self.plan("HSET k a 1 b 2", target: Self.pika)) == ["HMSET k a 1 b 2"])
+        #expect(try self.text(self.plan("UNLINK a b", target: Self.pika)) == ["DEL a b"])
+        #expect(try self.text(self.plan("SET k v", target: Self.pika)) == ["DEL k", "SET k v"])
+        #expect(try self.text(self.plan("SET k v", target: Self.redis)) == ["SET k v"])
+        #expect(try self.text(self.plan("INCR k", target: Self.pika)) == ["INCR k"])
+        #expect(
+            try self.text(self.plan("ZADD k 1 a inf b", target: Self.pika)) == ["ZADD k 1 a inf b"])
+        let readInstead = [
+            "SET k v KEEPTTL", "ZADD k GT 1 a", "ZADD k INCR 1 a", "RENAME a b",
+            "LMOVE a b LEFT RIGHT",
+            "SORT a STORE b", "EVAL script 1 k", "SPOP k 2", "COPY a b", "BITFIELD k SET u8 0 1",
+            "SUNIONSTORE d a b", "SET k v NX", "EXPIRE k 10 NX",
+        ]
+        for command in readInstead {
+            #expect(try self.plan(command, target: Self.pika).action == .refresh, "\(command)")
+        }
+    }
+
+    @Test("Messages, scripts and pings are not sent on")
+    func ignored() throws {
+        for command in ["PUBLISH __sentinel__:hello x", "PING", "SCRIPT LOAD x", "FUNCTION FLUSH"] {
+            #expect(try self.text(self.plan(command, target: Self.redis)) == [])
+        }
+    }
+
+    @Test("Unknown commands end the run unless they are skipped")
+    func unknown() throws {
+        #expect(throws: PlanRefusal.self) { try self.plan("FROB k", target: Self.redis) }
+        var policy = PlanPolicy()
+        policy.unknownCommand = .skip
+        let plan = try self.plan("FROB k", target: Self.redis, policy: policy)
+        #expect(plan.notes == [PlanNote("unknown-command frob")])
+    }
+
+    @Test("Commands of which only some keys are copied are split or read")
+    func mixed() throws {
+        var filter = KeyFilter()
+        filter.include = ["a*"]
+        #expect(
+            try self.text(self.plan("DEL a1 b1 a2", target: Self.redis, filter: filter))
+                == ["DEL a1 a2"])
+        let plan = try self.plan("RPOPLPUSH b1 a1", target: Self.redis, filter: filter)
+        #expect(plan.action == .refresh)
+        #expect(plan.keys == [DatabaseKey(0, Array("a1".utf8))])
+        #expect(
+            try self.text(self.plan("SET b v", target: Self.redis, filter: filter)) == [])
+    }
+
+    @Test("A transaction stays one unit, and is read as a whole if a part of it can't be sent")
+    func transactions() throws {
+        #expect(
+            try self.text(self.plan("INCR a", "RPUSH b x", target: Self.redis))
+                == ["INCR a", "RPUSH b x"])
+        let plan = try self.plan("INCR a", "SORT b STORE c", target: Self.pika)
+        #expect(plan.action == .refresh)
+        #expect(plan.keys.count == 3)
+    }
+
+    @Test("HyperLogLogs between Redis and Pika end the run with an explanation")
+    func hyperLogLogs() throws {
+        #expect(throws: PlanRefusal.self) { try self.plan("PFADD k a", target: Self.pika) }
+        #expect(try self.text(self.plan("PFADD k a", target: Self.redis)) == ["PFADD k a"])
+    }
+
+    @Test("Emptied databases are a barrier, and refused where keys are chosen")
+    func flushes() throws {
+        #expect(try self.plan("FLUSHDB", target: Self.redis).action == .flush([0]))
+        var filter = KeyFilter()
+        filter.include = ["a*"]
+        #expect(throws: PlanRefusal.self) {
+            try self.plan("FLUSHALL", target: Self.redis, filter: filter)
+        }
+    }
+}
