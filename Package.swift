@@ -97,7 +97,8 @@ let package = Package(
             "Migrate",
             [
                 "MigrateCore", "RDB", "RedisSync", "RateLimit", "FileIO", "CXXHash", "SyncProtocol",
-                "PikaStorage", "Binlog", nioCore, nioPosix, nioHTTP1, nioSSL, toml,
+                "PikaStorage", "Binlog", "Keyspace", "Replication", nioCore, nioPosix, nioHTTP1,
+                nioSSL, toml, logging,
             ]),
         .executableTarget(
             name: "pika-migrate", dependencies: ["Migrate", "MigrateCore", arguments],
@@ -118,8 +119,8 @@ let package = Package(
         suite(
             "MigrateTests",
             [
-                "Migrate", "MigrateCore", "RDB", "RedisSync", "FileIO", "TestKit", nioCore,
-                nioPosix,
+                "Migrate", "MigrateCore", "RDB", "RedisSync", "FileIO", "Keyspace", "PikaStorage",
+                "SyncProtocol", "TestKit", nioCore, nioPosix,
             ]),
         suite("RESPTests", ["RESP", nioCore]),
         suite("ReplicationCoreTests", ["ReplicationCore", "SyncProtocol", "TestKit"]),

@@ -34,8 +34,8 @@ enum Rules {
         ],
         "Migrate": [
             "MigrateCore", "RDB", "RedisSync", "RateLimit", "FileIO", "CXXHash", "SyncProtocol",
-            "PikaStorage", "Binlog", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "TOMLKit",
-            "Glibc",
+            "PikaStorage", "Binlog", "Keyspace", "Replication", "NIOCore", "NIOPosix", "NIOHTTP1",
+            "NIOSSL", "TOMLKit", "Logging", "Glibc",
         ],
         "pika-migrate": ["Migrate", "MigrateCore", "ArgumentParser", "Glibc"],
         "pika": ["PikaServer", "ArgumentParser", "Logging", "ServiceLifecycle", "Glibc"],

@@ -1,0 +1,299 @@
+internal import FileIO
+internal import Glibc
+internal import MigrateCore
+internal import PikaStorage
+
+/// Where a walk through a Pika's stores goes on: behind a key.
+///
+/// ```text
+/// u8 version 1 | u8 database | u8 kind | key
+/// ```
+struct StoreWalkPoint: Equatable {
+    static let version: UInt8 = 1
+    /// Longer keys get no point of their own.
+    static let maxKeyBytes = SnapshotPoint.maxTokenBytes - 3
+
+    var database: Int
+    var kind: StoreKind
+    /// The last key that is complete.
+    var key: [UInt8]
+
+    func encode() -> [UInt8] {
+        [Self.version, UInt8(clamping: self.database), self.kind.rawValue] + self.key
+    }
+
+    init(database: Int, kind: StoreKind, key: [UInt8]) {
+        self.database = database
+        self.kind = kind
+        self.key = key
+    }
+
+    init?(_ bytes: [UInt8]) {
+        guard bytes.count >= 3, bytes[0] == Self.version, bytes[1] < 8,
+            let kind = StoreKind(rawValue: bytes[2])
+        else { return nil }
+        self.init(database: Int(bytes[1]), kind: kind, key: Array(bytes[3...]))
+    }
+}
+
+/// Reads all keys of a Pika's dump, database by database and store by store, in bounded memory.
+///
+/// Owned by one task; calls block for the disk.
+struct StoreWalk {
+    /// Keys whose names are read at once.
+    static let keysAtOnce = 256
+    /// A point to go on from is given after so many bytes at least.
+    static let pointEveryBytes = 1 << 20
+
+    private let directory: String
+    private let databases: [Int]
+    private let environment: StoreEnvironment
+    private let now: Int64
+    /// Indexes into `databases` and the kinds.
+    private var databaseIndex = 0
+    private var kindIndex = 0
+    private var store: Store?
+    private var keys: ArraySlice<(name: [UInt8], expiry: Int32)> = []
+    /// The next key's least name.
+    private var from: [UInt8] = []
+    /// The key whose elements are being read.
+    private var open: OpenKey?
+    private var sincePoint = 0
+    /// Bytes of names and values that were read.
+    private(set) var readBytes: UInt64 = 0
+
+    private struct OpenKey {
+        var name: [UInt8]
+        /// The next element's least name; unused for lists.
+        var from: [UInt8] = []
+        /// The next element's index: lists; the next byte: strings.
+        var index = 0
+    }
+
+    private static let kinds: [StoreKind] = StoreKind.precedence
+
+    /// - Parameters:
+    ///   - directory: holds `db0/strings` and so on.
+    ///   - databases: which ones there are, ascending.
+    ///   - now: Unix seconds; keys that expired before are left out.
+    init(
+        directory: String, databases: [Int], now: Int64, environment: StoreEnvironment,
+        resumingAt point: StoreWalkPoint? = nil
+    ) {
+        self.directory = directory
+        self.databases = databases
+        self.now = now
+        self.environment = environment
+        guard let point, let database = databases.firstIndex(of: point.database),
+            let kind = Self.kinds.firstIndex(of: point.kind)
+        else { return }
+        self.databaseIndex = database
+        self.kindIndex = kind
+        self.from = point.key + [0]
+    }
+
+    /// The next events, about a chunk's worth; empty at the end.
+    mutating func next(position: SourcePosition) throws(SourceError) -> [SourceEvent] {
+        var events: [SourceEvent] = []
+        var bytes = 0
+        do throws(StorageError) {
+            while bytes < ElementChunk.maxBytes {
+                if self.open != nil {
+                    try self.readElements(&events, &bytes)
+                    guard self.open == nil else { continue }
+                    events.append(.keyEnd)
+                    if let point = self.point(position, bytes) { events.append(point) }
+                } else if let key = self.keys.popFirst() {
+                    self.from = key.name + [0]
+                    self.open = OpenKey(name: key.name)
+                    bytes += key.name.count + 64
+                    events.append(.keyStart(self.head(key.name, key.expiry)))
+                } else if try !self.readKeys() {
+                    break
+                }
+            }
+        } catch { throw .corrupt("\(self.directory): \(error)") }
+        self.readBytes += UInt64(bytes)
+        self.sincePoint += bytes
+        return events
+    }
+
+    private mutating func point(_ position: SourcePosition, _ bytes: Int) -> SourceEvent? {
+        guard self.sincePoint + bytes >= Self.pointEveryBytes, !self.from.isEmpty,
+            self.from.count <= StoreWalkPoint.maxKeyBytes
+        else { return nil }
+        self.sincePoint = -bytes
+        let point = StoreWalkPoint(
+            database: self.databases[self.databaseIndex], kind: Self.kinds[self.kindIndex],
+            key: Array(self.from.dropLast()))
+        return .snapshotPoint(
+            SnapshotPoint(position: position, token: point.encode()),
+            readBytes: self.readBytes + UInt64(bytes))
+    }
+
+    private func head(_ name: [UInt8], _ expiry: Int32) -> KeyHead {
+        KeyHead(
+            database: self.databases[self.databaseIndex], name: name,
+            kind: Self.kinds[self.kindIndex].keyKind,
+            deadlineMilliseconds: expiry == 0 ? nil : Int64(expiry) * 1_000)
+    }
+
+    /// The names that come next; false at the end of everything.
+    private mutating func readKeys() throws(StorageError) -> Bool {
+        while self.databaseIndex < self.databases.count {
+            let kind = Self.kinds[self.kindIndex]
+            if self.store == nil {
+                let path = Path.join(
+                    Path.join(self.directory, "db\(self.databases[self.databaseIndex])"),
+                    kind.directoryName)
+                self.store = try Store.openReadOnly(
+                    path: path, kind: kind, environment: self.environment)
+            }
+            guard let store = self.store else { return false }
+            var found: [(name: [UInt8], expiry: Int32)] = []
+            let from = self.from
+            let now = self.now
+            try from.withBytes { start throws(StorageError) in
+                try store.makeTransaction().forEachKey(from: start, now: now, fillCache: false) {
+                    key, expiry in
+                    found.append((Array(key), expiry))
+                    return found.count < Self.keysAtOnce
+                }
+            }
+            if !found.isEmpty {
+                self.keys = found[...]
+                return true
+            }
+            store.close(flush: false)
+            self.store = nil
+            self.from = []
+            self.kindIndex += 1
+            if self.kindIndex == Self.kinds.count {
+                self.kindIndex = 0
+                self.databaseIndex += 1
+            }
+        }
+        return false
+    }
+
+    /// One chunk of the open key; it is closed when there are no more.
+    private mutating func readElements(
+        _ events: inout [SourceEvent], _ bytes: inout Int
+    ) throws(StorageError) {
+        guard let store = self.store, var key = self.open else { return }
+        var chunk = ElementChunk()
+        let transaction = store.makeTransaction()
+        let now = self.now
+        let isOver = try key.name.withBytes { name throws(StorageError) in
+            switch Self.kinds[self.kindIndex] {
+            case .strings: try Self.string(transaction, name, &key, &chunk, now)
+            case .lists: try Self.list(transaction, name, &key, &chunk, now)
+            case .hashes, .sets, .zsets: try Self.members(transaction, name, &key, &chunk, now)
+            }
+        }
+        bytes += chunk.bytes.count + chunk.textCount * 8
+        if chunk.textCount > 0 { events.append(.elements(chunk)) }
+        self.open = isOver ? nil : key
+    }
+
+    private static func string(
+        _ transaction: StoreTransaction, _ name: Bytes, _ key: inout OpenKey,
+        _ chunk: inout ElementChunk, _ now: Int64
+    ) throws(StorageError) -> Bool {
+        let start = key.index
+        var end = start
+        var isOver = true
+        try Strings(transaction).withValue(name, now: now) { value, _ in
+            guard let value, start < value.count || value.isEmpty else { return }
+            end = min(start + ElementChunk.maxBytes, value.count)
+            isOver = end == value.count
+            chunk.append(value[start..<end])
+        }
+        key.index = end
+        return isOver
+    }
+
+    private static func list(
+        _ transaction: StoreTransaction, _ name: Bytes, _ key: inout OpenKey,
+        _ chunk: inout ElementChunk, _ now: Int64
+    ) throws(StorageError) -> Bool {
+        var isFull = false
+        try Lists(transaction).forEach(name, start: Int64(key.index), now: now) { element in
+            chunk.append(element)
+            isFull = Self.isFull(chunk, elements: chunk.textCount)
+            return !isFull
+        }
+        key.index += chunk.textCount
+        return !isFull
+    }
+
+    private static func members(
+        _ transaction: StoreTransaction, _ name: Bytes, _ key: inout OpenKey,
+        _ chunk: inout ElementChunk, _ now: Int64
+    ) throws(StorageError) -> Bool {
+        var isFull = false
+        var last: [UInt8] = []
+        try key.from.withBytes { from throws(StorageError) in
+            switch transaction.kind {
+            case .hashes:
+                try Hashes(transaction).forEach(name, from: from, now: now) { field, value in
+                    chunk.append(field)
+                    chunk.append(value)
+                    isFull = Self.isFull(chunk, elements: chunk.textCount / 2)
+                    if isFull { last = Array(field) }
+                    return !isFull
+                }
+            case .sets:
+                try Sets(transaction).forEach(name, from: from, now: now) { member in
+                    chunk.append(member)
+                    isFull = Self.isFull(chunk, elements: chunk.textCount)
+                    if isFull { last = Array(member) }
+                    return !isFull
+                }
+            case .zsets:
+                try SortedSets(transaction).forEachMember(name, from: from, now: now) {
+                    member, score in
+                    chunk.append(member)
+                    chunk.scores.append(score)
+                    isFull = Self.isFull(chunk, elements: chunk.textCount)
+                    if isFull { last = Array(member) }
+                    return !isFull
+                }
+            case .strings, .lists: break
+            }
+        }
+        key.from = last + [0]
+        return !isFull
+    }
+
+    private static func isFull(_ chunk: ElementChunk, elements: Int) -> Bool {
+        elements >= ElementChunk.maxElements || chunk.bytes.count >= ElementChunk.maxBytes
+    }
+}
+
+extension StoreKind {
+    /// The kind in a source's words.
+    var keyKind: KeyKind {
+        switch self {
+        case .strings: .string
+        case .hashes: .hash
+        case .lists: .list
+        case .sets: .set
+        case .zsets: .sortedSet
+        }
+    }
+}
+
+extension Array where Element == UInt8 {
+    /// Lends the bytes to a body that throws a typed error.
+    func withBytes<R, Failure: Error>(
+        _ body: (UnsafeRawBufferPointer) throws(Failure) -> R
+    ) throws(Failure) -> R {
+        let result = self.withUnsafeBytes { bytes -> Result<R, Failure> in
+            do throws(Failure) { return .success(try body(bytes)) } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+}
