@@ -45,7 +45,8 @@ struct BinlogUnits {
         var end = self.end
         let database = self.database
         do throws(BinlogError) {
-            try self.cursor.next(upTo: limit, maxBytes: Self.bytesAtOnce) { bytes, header, itemEnd in
+            try self.cursor.next(upTo: limit, maxBytes: Self.bytesAtOnce) {
+                bytes, header, itemEnd in
                 let content = UnsafeRawBufferPointer(
                     rebasing: bytes[BinlogItemHeader.encodedSize...])
                 guard let arguments = Self.arguments(content) else {

@@ -289,7 +289,8 @@ public actor PikaSource: Source {
                 fileNumber: reader.end.fileNumber, offset: reader.end.offset)
             status.backlogBytes += database.log.distanceBytes(from: end, to: database.received)
             for file in database.log.files() {
-                status.spoolBytes += (file.endOffset ?? 0) - min(file.startOffset, file.endOffset ?? 0)
+                status.spoolBytes +=
+                    (file.endOffset ?? 0) - min(file.startOffset, file.endOffset ?? 0)
             }
         }
         status.receivedBytes = status.snapshotReceivedBytes + status.spoolBytes
