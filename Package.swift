@@ -13,7 +13,7 @@ let strict: [SwiftSetting] = [
 /// Debian's RocksDB and what it needs, linked statically: calls are up to 35 % faster than through
 /// the shared library.
 let rocksdb: [LinkerSetting] = [
-    ":librocksdb.a", "snappy", "z", "bz2", "lz4", "zstd", "stdc++",
+    ":librocksdb.a", "snappy", "z", "bz2", "lz4", "zstd", "xxhash", "stdc++",
 ].map { .linkedLibrary($0) }
 
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
@@ -47,6 +47,7 @@ let package = Package(
     products: [
         .executable(name: "pika", targets: ["pika"]),
         .executable(name: "binlog-dump", targets: ["binlog-dump"]),
+        .executable(name: "bench-load", targets: ["bench-load"]),
         .executable(name: "pika-migrate", targets: ["pika-migrate"]),
     ],
     dependencies: [
@@ -109,6 +110,9 @@ let package = Package(
         .executableTarget(
             name: "binlog-dump", dependencies: ["Binlog", "FileIO", "SyncProtocol", arguments],
             path: "tools/binlog-dump", swiftSettings: strict),
+        .executableTarget(
+            name: "bench-load", dependencies: [arguments], path: "tools/bench-load",
+            swiftSettings: strict),
 
         module("TestKit", ["FileIO", "SyncProtocol"]),
         suite("SyncProtocolTests", ["SyncProtocol", "TestKit", nioCore, protobuf]),

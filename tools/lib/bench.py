@@ -11,13 +11,13 @@ import sys
 import tempfile
 import time
 
+import serve
 from pikalib import Failure, Server, free_base_port, wait_for
 from throttle import LONG_WINDOW, ThrottleBench
 
 GIGABYTE = 1_000_000_000
 FAST = ["throttle-bytes-per-second : 0", "timeout : 0"]
 WANTED = {  # the least ratio, by bench
-    "serve P16 SET": 0.35, "serve P16 GET": 0.5, "serve P1 SET": 0.6, "serve P1 GET": 0.6,
     "copy": 0.5, "follow": 0.3, "catch-up": 0.3,
 }
 MEMORY_LIMIT = 200_000_000
@@ -95,35 +95,11 @@ class Bench:
 
     # serve
 
-    def measure(self, server, test, pipeline, requests):
-        before = cpu_seconds(server)
-        output = subprocess.run(
-            ["redis-benchmark", "-p", str(server.port), "-t", test, "-n", str(requests), "-c", "50",
-             "-P", str(pipeline), "-d", "64", "-r", "100000", "--csv"],
-            check=True, capture_output=True, text=True).stdout
-        for line in output.splitlines():
-            fields = [field.strip('"') for field in line.split(",")]
-            if fields[0].lower() == test:
-                cpu = (cpu_seconds(server) - before) / requests * 1e6
-                return float(fields[1]), cpu
-        raise Failure(f"redis-benchmark printed no result: {output}")
-
     def serve(self):
-        ours, theirs = self.pika("serve-pika"), self.redis("serve-redis")
-        for pipeline, requests in ((16, 2_000_000), (1, 300_000)):
-            if self.options.quick:
-                requests //= 5
-            for test in ("set", "get"):
-                figures = {ours: [], theirs: []}
-                for server in (ours, theirs) * self.options.rounds:
-                    figures[server].append(self.measure(server, test, pipeline, requests))
-                median = {server: [statistics.median(column) for column in zip(*rows)]
-                          for server, rows in figures.items()}
-                self.report(f"serve P{pipeline} {test.upper()}", median[ours][0] / 1000,
-                            median[theirs][0] / 1000, "k/s")
-                print(f"{'':16} CPU per request: ours {median[ours][1]:.2f} us, "
-                      f"other {median[theirs][1]:.2f} us")
-        self.stop_all()
+        serve.serve(self)
+
+    def large(self):
+        serve.large(self)
 
     # copy and memory
 
@@ -265,12 +241,6 @@ class Bench:
                         requests / statistics.median(row[index] for row in theirs) / 1000, "k/s")
 
 
-def cpu_seconds(server):
-    with open(f"/proc/{server.process.pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def reset_peak_memory(server):
     with open(f"/proc/{server.process.pid}/clear_refs", "w") as file:
         file.write("5")
@@ -279,13 +249,19 @@ def reset_peak_memory(server):
 def main():
     parser = argparse.ArgumentParser(prog="tools/bench")
     parser.add_argument("bench", nargs="?", default="all",
-                        choices=[*BENCHES, "all"])
+                        choices=[*BENCHES, "large", "all"])
     parser.add_argument("--pika", required=True)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--load", help="the binary of bench-load; serve needs it")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", default="", help="serve: only rows with this in their names")
+    parser.add_argument("--keys", type=int, default=10_000_000, help="large: how many keys")
     parser.add_argument("--quick", action="store_true", help="a fifth of the work, for a first look")
     parser.add_argument("--directory", help="where the data lie, for want of /tmp")
     options = parser.parse_args()
     options.pika = os.path.abspath(options.pika)
+    if options.bench in ("serve", "all") and options.load is None:
+        parser.error("serve needs --load beside --pika")
+    options.load = options.load and os.path.abspath(options.load)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = Bench(options)
     try:
