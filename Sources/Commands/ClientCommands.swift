@@ -75,6 +75,20 @@ extension ClientCommands {
             try x.requireCount(3...3, "client", "no-evict")
             guard x[2].isWord("on") || x[2].isWord("off") else { throw CommandError.syntax }
             x.reply.ok()
+        } else if word.isWord("reply") {
+            try reply(&x)
+        } else if word.isWord("tracking") || word.isWord("caching") {
+            // Nothing tells when a client's copy of a key is out of date.
+            guard x.count > 2, x[2].isWord("off") else {
+                throw CommandError.reply("ERR client side caching is not supported by this server")
+            }
+            x.reply.ok()
+        } else if word.isWord("getredir") {
+            try x.requireCount(2...2, "client", "getredir")
+            x.reply.integer(-1)
+        } else if word.isWord("trackinginfo") {
+            try x.requireCount(2...2, "client", "trackinginfo")
+            trackingInfo(&x)
         } else if word.isWord("help") {
             x.help([
                 "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -88,6 +102,31 @@ extension ClientCommands {
         }
     }
 
+    private static func reply(_ x: inout Execution) throws {
+        try x.requireCount(3...3, "client", "reply")
+        if x[2].isWord("on") {
+            x.client.replyMode = .on
+            x.reply.ok()
+        } else if x[2].isWord("off") {
+            x.client.replyMode = .off
+        } else if x[2].isWord("skip") {
+            if x.client.replyMode == .on { x.client.replyMode = .skipping }
+        } else {
+            throw CommandError.syntax
+        }
+    }
+
+    private static func trackingInfo(_ x: inout Execution) {
+        x.reply.map(3)
+        x.reply.bulk("flags")
+        x.reply.set(1)
+        x.reply.bulk("off")
+        x.reply.bulk("redirect")
+        x.reply.integer(-1)
+        x.reply.bulk("prefixes")
+        x.reply.array(0)
+    }
+
     /// Unix seconds now: connections are listed on the machine's clock.
     private static func line(_ x: borrowing Execution, _ record: ClientRecord) -> String {
         let now = max(x.now, record.lastRequestSeconds.load(ordering: .relaxed))
@@ -95,23 +134,31 @@ extension ClientCommands {
         let isOwn = record.id == x.client.record.id
         let row = isOwn ? x.rowIndex : record.lastCommand.load(ordering: .relaxed)
         let command = row >= 0 ? "\(x.environment.table.rows[row].name)" : "NULL"
+        let subscribed = record.subscriptions
         return "id=\(record.id) addr=\(record.address) laddr=\(record.localAddress)"
             + " fd=\(record.descriptor) name=\(record.name) age=\(now - record.createdSeconds)"
-            + " idle=\(idle) flags=N db=\(record.database.load(ordering: .relaxed)) sub=0 psub=0"
-            + " ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0"
+            + " idle=\(idle) flags=\(flags(record)) db=\(record.database.load(ordering: .relaxed))"
+            + " sub=\(subscribed.channels) psub=\(subscribed.patterns) ssub=\(subscribed.shards)"
+            + " multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0"
             + " oll=0 omem=0 tot-mem=0 events=r cmd=\(command) user=default redir=-1"
             + " resp=\(record.protocolVersion.load(ordering: .relaxed))\n"
     }
 
+    /// Letters for what a connection is doing: monitor, listening, waiting, none of them.
+    private static func flags(_ record: ClientRecord) -> String {
+        var letters = ""
+        if record.isMonitor.load(ordering: .relaxed) { letters += "O" }
+        if record.isSubscribed { letters += "P" }
+        if record.waiter != nil { letters += "b" }
+        return letters.isEmpty ? "N" : letters
+    }
+
     private static func list(_ x: inout Execution) throws {
         var wanted: Set<UInt64>?
-        var showsNone = false
+        var type: ClientType?
         if x.count > 2 {
             if x[2].isWord("type"), x.count == 4 {
-                guard let isNormal = isNormalType(x[3]) else {
-                    throw CommandError.text("ERR Unknown client type '\(x[3].text)'")
-                }
-                showsNone = !isNormal
+                type = try clientType(x[3])
             } else if x[2].isWord("id"), x.count > 3 {
                 wanted = try Set(
                     (3..<x.count).map { index in
@@ -126,17 +173,20 @@ extension ClientCommands {
         }
         var text = ""
         for record in x.environment.services.clients()
-        where !showsNone && wanted?.contains(record.id) ?? true {
+        where type?.includes(record) ?? true && wanted?.contains(record.id) ?? true {
             text += line(x, record)
         }
         text.withUTF8 { x.reply.verbatim(Bytes($0)) }
     }
 
-    /// Nil when there is no such type of connection.
-    private static func isNormalType(_ word: Bytes) -> Bool? {
-        if word.isWord("normal") { return true }
-        let others: [StaticString] = ["master", "replica", "slave", "pubsub"]
-        return others.contains { word.isWord($0) } ? false : nil
+    fileprivate static func clientType(_ word: Bytes) throws(CommandError) -> ClientType {
+        if word.isWord("normal") { return .normal }
+        if word.isWord("pubsub") { return .pubsub }
+        // Replicas and masters have a port of their own.
+        guard word.isWord("master") || word.isWord("replica") || word.isWord("slave") else {
+            throw .text("ERR Unknown client type '\(word.text)'")
+        }
+        return .replication
     }
 
     private static func unblock(_ x: inout Execution) throws {
@@ -184,12 +234,27 @@ extension ClientCommands {
     }
 }
 
+/// What CLIENT LIST and CLIENT KILL tell apart.
+private enum ClientType {
+    case normal
+    case pubsub
+    case replication
+
+    func includes(_ record: ClientRecord) -> Bool {
+        switch self {
+        case .normal: !record.isSubscribed
+        case .pubsub: record.isSubscribed
+        case .replication: false
+        }
+    }
+}
+
 /// The options of CLIENT KILL.
 private struct KillFilter {
     var id: UInt64?
     var address: String?
     var localAddress: String?
-    var onlyOtherTypes = false
+    var type: ClientType?
     var skipsMe = true
 
     mutating func parse(_ x: borrowing Execution) throws {
@@ -206,7 +271,7 @@ private struct KillFilter {
             } else if x[index].isWord("laddr") {
                 self.localAddress = value.text
             } else if x[index].isWord("type") {
-                self.onlyOtherTypes = !value.isWord("normal")
+                self.type = try ClientCommands.clientType(value)
             } else if x[index].isWord("user") {
                 guard value.isWord("default") else {
                     throw CommandError.text("ERR No such user '\(value.text)'")
@@ -221,7 +286,7 @@ private struct KillFilter {
     }
 
     func matches(_ record: ClientRecord) -> Bool {
-        !self.onlyOtherTypes && (self.id == nil || self.id == record.id)
+        (self.type?.includes(record) ?? true) && (self.id == nil || self.id == record.id)
             && (self.address == nil || self.address == record.address)
             && (self.localAddress == nil || self.localAddress == record.localAddress)
     }

@@ -24,6 +24,11 @@ public final class ClientRecord: Sendable {
     public let protocolVersion: Atomic<UInt8>
     private let nameStorage: Mutex<String>
     private let waiterStorage = Mutex<KeyWaiter?>(nil)
+    /// Channels, patterns and shard channels that it listens to.
+    private let subscriptionCounts = Mutex<[Int]>([0, 0, 0])
+    private let outletStorage = Mutex<(any ClientOutlet)?>(nil)
+    /// Gets every command by MONITOR.
+    public let isMonitor = Atomic<Bool>(false)
 
     /// Describes a connection that was just accepted.
     public init(
@@ -39,6 +44,26 @@ public final class ClientRecord: Sendable {
         self.lastCommand = Atomic(-1)
         self.protocolVersion = Atomic(2)
         self.nameStorage = Mutex("")
+    }
+
+    /// Where messages and lines of MONITOR go; set once, before the first request.
+    public var outlet: (any ClientOutlet)? {
+        get { self.outletStorage.withLock { $0 } }
+        set { self.outletStorage.withLock { $0 = newValue } }
+    }
+
+    func setSubscriptionCounts(_ counts: [Int]) {
+        self.subscriptionCounts.withLock { $0 = counts }
+    }
+
+    /// Channels, patterns and shard channels that it listens to.
+    var subscriptions: (channels: Int, patterns: Int, shards: Int) {
+        self.subscriptionCounts.withLock { ($0[0], $0[1], $0[2]) }
+    }
+
+    /// True while it listens to anything.
+    public var isSubscribed: Bool {
+        self.subscriptionCounts.withLock { $0.contains { $0 > 0 } }
     }
 
     func setWaiter(_ waiter: KeyWaiter?) { self.waiterStorage.withLock { $0 = waiter } }
@@ -91,6 +116,24 @@ public final class ClientState {
         didSet { self.record.setWaiter(self.waiter) }
     }
 
+    /// What it listens to; nil while that is nothing.
+    var subscriptions: Subscriptions?
+    /// Set by MONITOR.
+    var monitors: Monitors?
+    /// Which replies are sent (CLIENT REPLY).
+    var replyMode = ReplyMode.on
+
+    /// CLIENT REPLY.
+    enum ReplyMode {
+        case on
+        /// No reply until CLIENT REPLY ON.
+        case off
+        /// The command that is being executed is CLIENT REPLY SKIP.
+        case skipping
+        /// The next reply is not sent.
+        case skipsNext
+    }
+
     /// Makes the state of a new connection.
     ///
     /// - Parameters:
@@ -108,6 +151,30 @@ public final class ClientState {
         self.endTransaction()
         _ = self.forgetBatchTransaction()
         self.endWait()
+        self.endListening()
+    }
+
+    /// True while it gets messages or lines of MONITOR: such a connection is never idle.
+    public var isListening: Bool { self.subscriptions != nil || self.monitors != nil }
+
+    /// Ends all subscriptions and MONITOR.
+    func endListening() {
+        self.subscriptions?.removeAll()
+        self.subscriptions = nil
+        self.monitors?.remove(self.record)
+        self.monitors = nil
+        self.record.isMonitor.store(false, ordering: .relaxed)
+    }
+
+    /// The reply of a command begins at `start`: takes it back if none is wanted.
+    func mute(_ reply: inout ReplyWriter, from start: Int) {
+        switch self.replyMode {
+        case .on: return
+        case .off: break
+        case .skipping: self.replyMode = .skipsNext
+        case .skipsNext: self.replyMode = .on
+        }
+        reply.truncate(to: min(start, reply.count))
     }
 
     /// Ends the wait for elements, if there is one.

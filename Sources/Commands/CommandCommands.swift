@@ -152,7 +152,8 @@ extension CommandRow {
         let words: [(CommandFlags, StaticString)] = [
             (.write, "write"), (.readonly, "readonly"), (.growsData, "denyoom"),
             (.admin, "admin"), (.noauth, "no_auth"), (.fast, "fast"),
-            (.movableKeys, "movablekeys"), (.blocking, "blocking"), (.noMulti, "no_multi"),
+            (.movableKeys, "movablekeys"), (.subscribed, "pubsub"), (.blocking, "blocking"),
+            (.noMulti, "no_multi"),
         ]
         return words.filter { self.flags.contains($0.0) }.map(\.1)
     }
@@ -169,6 +170,7 @@ extension CommandRow {
         case .list: names.append("@list")
         case .set: names.append("@set")
         case .sortedSet: names.append("@sortedset")
+        case .pubsub: names.append("@pubsub")
         case .connection: names.append("@connection")
         case .transactions: names.append("@transaction")
         case .scripting: names.append("@scripting")

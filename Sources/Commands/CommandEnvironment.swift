@@ -24,7 +24,13 @@ public final class CommandEnvironment: Sendable {
     /// Longest reply of KEYS and SCAN, in bytes (`max-client-response-size`).
     public let maxReplyBytes = Atomic<Int>(1 << 30)
 
+    /// The last commands that took long.
+    public let slowLog = SlowLog()
+    let broker = Broker()
+    let monitors = Monitors()
     let cursors = ScanCursors()
+    /// What CONFIG RESETSTAT has set to zero.
+    private let baseline = Mutex<[CommandCounts]>([])
     let pool: PoolProcessors
     /// Commands that clients with the access level `user` may not run, by row index.
     private let forbidden = Mutex<Set<Int>>([])
@@ -74,17 +80,52 @@ public final class CommandEnvironment: Sendable {
         return statistics
     }
 
-    /// Requests executed since the start.
+    /// Requests executed since the start or CONFIG RESETSTAT.
     public var requestCount: Int {
-        self.processors.withLock { $0.reduce(0) { $0 + $1.requests } }
+        let first = self.baseline.withLock { $0.last?.calls ?? 0 }
+        return self.processors.withLock { $0.reduce(0) { $0 + $1.requests } } - first
     }
 
-    /// How often each command was executed since the start, in the order of `table.rows`.
-    public var callCounts: [Int] {
-        self.processors.withLock { all in
-            self.table.rows.indices.map { index in all.reduce(0) { $0 + $1.calls(index) } }
+    /// How often each command was executed since then, in the order of `table.rows`.
+    public var callCounts: [Int] { self.commandCounts.map(\.calls) }
+
+    /// Calls and times of each command since then, in the order of `table.rows`.
+    public var commandCounts: [CommandCounts] {
+        let baseline = self.baseline.withLock { $0 }
+        return self.countsSinceStart.enumerated().map { index, counts in
+            guard index < baseline.count else { return counts }
+            return CommandCounts(
+                calls: counts.calls - baseline[index].calls,
+                nanoseconds: counts.nanoseconds - baseline[index].nanoseconds)
         }
     }
+
+    private var countsSinceStart: [CommandCounts] {
+        self.processors.withLock { all in
+            self.table.rows.indices.map { index in
+                CommandCounts(
+                    calls: all.reduce(0) { $0 + $1.calls(index) },
+                    nanoseconds: all.reduce(0) { $0 + $1.nanoseconds(index) })
+            }
+        }
+    }
+
+    /// CONFIG RESETSTAT: counts from here on.
+    public func resetCounts() {
+        // The counters belong to their loops: what they show now is subtracted.
+        var counts = self.countsSinceStart
+        let requests = self.processors.withLock { $0.reduce(0) { $0 + $1.requests } }
+        counts.append(CommandCounts(calls: requests, nanoseconds: 0))
+        self.baseline.withLock { $0 = counts }
+    }
+}
+
+/// How often a command ran, and for how long.
+public struct CommandCounts: Sendable, Equatable {
+    /// Executions.
+    public var calls: Int
+    /// Time of all of them together; commands of one pipeline share its time evenly.
+    public var nanoseconds: Int
 }
 
 /// Counters of one processor: written by its thread, read by any.
@@ -95,19 +136,28 @@ final class ProcessorStatistics: @unchecked Sendable {
 
     init(commandCount: Int) {
         self.commandCount = commandCount
-        // The last counter counts all requests.
-        self.counters = .allocate(capacity: commandCount + 1)
-        for index in 0...commandCount { (self.counters + index).initialize(to: Atomic(0)) }
+        // Calls, the number of all requests, times.
+        self.counters = .allocate(capacity: 2 * commandCount + 1)
+        for index in 0...2 * commandCount { (self.counters + index).initialize(to: Atomic(0)) }
     }
 
     deinit {
-        self.counters.deinitialize(count: self.commandCount + 1)
+        self.counters.deinitialize(count: 2 * self.commandCount + 1)
         self.counters.deallocate()
     }
 
     var requests: Int { self.calls(self.commandCount) }
 
     func calls(_ index: Int) -> Int { self.counters[index].load(ordering: .relaxed) }
+
+    func nanoseconds(_ index: Int) -> Int { self.calls(self.commandCount + 1 + index) }
+
+    @inline(__always)
+    func addTime(_ nanoseconds: Int, _ index: Int) {
+        let place = self.commandCount + 1 + index
+        let value = self.counters[place].load(ordering: .relaxed)
+        self.counters[place].store(value &+ nanoseconds, ordering: .relaxed)
+    }
 
     /// One writer: no read-modify-write instruction is needed.
     @inline(__always)

@@ -48,6 +48,13 @@ extension CommandError {
         .text("ERR invalid expire time in '\(command)' command")
     }
 
+    /// Redis's text for a command of a connection that listens to channels.
+    static func subscribed(_ command: String) -> CommandError {
+        .text(
+            "ERR Can't execute '\(command)': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+                + "RESET are allowed in this context")
+    }
+
     /// Redis's text for a wrong number of arguments.
     static func arity(_ command: String) -> CommandError {
         .text("ERR wrong number of arguments for '\(command)' command")

@@ -55,6 +55,7 @@ extension CommandProcessor {
             outcome = self.repeatBatch(client, input, end)
         }
         defer { self.batch = Batch(input: end, output: x.pointee.reply.count) }
+        if !x.pointee.messages.isEmpty { self.sendMessages(outcome) }
         switch outcome {
         case .nothing: break
         case .committed(let position): self.wait(for: position, of: x.pointee.group.database)
@@ -84,7 +85,9 @@ extension CommandProcessor {
     ) -> CommitOutcome {
         let x = self.execution
         x.pointee.reply.truncate(to: self.batch.output)
+        x.pointee.messages = []
         client.restoreTransaction()
+        if self.batch.skipsFirst { client.replyMode = .skipsNext }
         let replies = self.batch.replies
         var position = self.batch.input
         self.batch.replies = 0
@@ -93,8 +96,13 @@ extension CommandProcessor {
                 client.access != nil || !self.environment.needsPassword.load(ordering: .relaxed)
             switch self.parser.parse(input, from: position, authenticated: authenticated) {
             case .request(let next):
+                let replyStart = x.pointee.reply.count
                 switch self.execute(client, authenticated) {
-                case .next, .close: break
+                case .next, .close:
+                    if client.replyMode != .on {
+                        client.mute(&x.pointee.reply, from: replyStart)
+                        self.batch.replies -= 1
+                    }
                 case .commitFirst, .pool, .block, .batchToPool:
                     self.batch.replies = replies
                     return .busy
@@ -123,6 +131,7 @@ extension CommandProcessor {
         x.pointee.reply.truncate(to: self.batch.output)
         let requests = UnsafeRawBufferPointer(rebasing: input[self.batch.input..<end])
         client.closesAfterReply = false
+        if self.batch.skipsFirst { client.replyMode = .skipsNext }
         client.restoreTransaction()
         return .busy(SlowWork(self.environment, client, requests))
     }

@@ -12,7 +12,9 @@ extension CommandProcessor {
         self.spareTransaction = nil
         transaction.reset(database: client.database)
         client.transaction = transaction
+        self.execution.pointee.rowIndex = self.environment.table.transactionRows.multi
         self.execution.pointee.reply.ok()
+        self.noteExecuted(client)
         return .next
     }
 
@@ -23,7 +25,16 @@ extension CommandProcessor {
     ) -> Step? {
         let x = self.execution
         let known = self.environment.table.transactionRows
-        if index == known.exec { return self.executeTransaction(client, transaction) }
+        if index == known.exec {
+            let step = self.executeTransaction(client, transaction)
+            x.pointee.arguments = self.parser.arguments
+            x.pointee.rowIndex = index
+            switch step {
+            case .next, .close: self.noteExecuted(client)
+            default: break
+            }
+            return step
+        }
         if known.immediate.contains(index) { return nil }
         if index == known.multi {
             x.pointee.reply.error("ERR MULTI calls can not be nested")
@@ -51,6 +62,7 @@ extension CommandProcessor {
         if flags.contains(.slow) { transaction.needsPool = true }
         if isFlush { transaction.isSegmented = true }
         if index == known.select { self.noteSelect(transaction) }
+        x.pointee.rowIndex = index
         x.pointee.reply.simple("QUEUED")
         return .next
     }
@@ -126,6 +138,7 @@ extension CommandProcessor {
             transaction.needsPool = true
             return .batchToPool
         case .failed(let text):
+            x.pointee.messages = []
             self.failBatch(text, replies: self.batch.replies + 1)
         case .done:
             if transaction.writes { x.pointee.group.endAtomic() }
@@ -211,6 +224,8 @@ extension CommandProcessor {
                 x.pointee.reply.truncate(to: replyStart)
                 return .failed(errorText(of: error))
             }
+            self.noteExecuted(client)
+            self.passTime(client)
             x.pointee.reply.version = client.version
         }
         return .done

@@ -81,6 +81,7 @@ public final class CommandProcessor {
     private var spares: [WriteGroup] = []
     var waits: [DurableWait] = []
     var batch = Batch()
+    var timer = CommandTimer()
     /// For the next MULTI.
     var spareTransaction: Transaction?
 
@@ -95,6 +96,8 @@ public final class CommandProcessor {
         var output = 0
         /// How many replies there are.
         var replies = 0
+        /// The reply of the first of them was not wanted (CLIENT REPLY SKIP).
+        var skipsFirst = false
     }
 
     /// Makes the processor of one event loop.
@@ -148,6 +151,7 @@ public final class CommandProcessor {
         if let stop = self.finishBatch(client, input, position, closes: next?.isClose ?? false) {
             next = stop
         }
+        self.endTiming(client)
         client.record.lastCommand.store(self.execution.pointee.rowIndex, ordering: .relaxed)
         let waits = self.waits
         if !waits.isEmpty { self.waits = [] }
@@ -179,6 +183,8 @@ extension CommandProcessor {
         let now = x.pointee.group.now
         client.record.lastRequestSeconds.store(now, ordering: .relaxed)
         self.batch = Batch(input: 0, output: x.pointee.reply.count)
+        self.timer.begin(
+            threshold: self.environment.slowLog.thresholdMicroseconds.load(ordering: .relaxed))
     }
 
     /// Makes the group of a database the one that commands work in.
@@ -209,12 +215,18 @@ extension CommandProcessor {
                 client.access != nil || !self.environment.needsPassword.load(ordering: .relaxed)
             switch self.parser.parse(input, from: position, authenticated: authenticated) {
             case .request(let end):
+                let replyStart = self.execution.pointee.reply.count
                 switch self.execute(client, authenticated) {
                 case .next:
+                    if end < input.count { self.passTime(client) }
                     if client.waiter != nil { client.endWait() }
                     requests += 1
                     position = end
-                    self.extendBatch(end)
+                    if client.replyMode != .on {
+                        self.extendBatchMuted(client, end, replyStart)
+                    } else {
+                        self.extendBatch(end)
+                    }
                 case .commitFirst:
                     // What is uncommitted ends in front of this request, which is parsed again.
                     if let stop = self.finishBatch(client, input, position, closes: false) {
@@ -266,6 +278,21 @@ extension CommandProcessor {
         } else {
             self.batch = Batch(input: end, output: self.execution.pointee.reply.count)
         }
+    }
+
+    /// As above for a client that wants no reply.
+    private func extendBatchMuted(_ client: ClientState, _ end: Int, _ replyStart: Int) {
+        let skips = client.replyMode == .skipsNext
+        let row = self.environment.table.rows[max(0, self.execution.pointee.rowIndex)]
+        // What confirms a subscription is a message and no reply.
+        if row.group == .pubsub, row.flags.contains(.subscribed) { return self.extendBatch(end) }
+        client.mute(&self.execution.pointee.reply, from: replyStart)
+        let replies = self.batch.replies
+        self.extendBatch(end)
+        guard self.execution.pointee.group.hasWrites else { return }
+        // The command behind CLIENT REPLY SKIP is the first of its batch.
+        self.batch.replies = replies
+        if skips { self.batch.skipsFirst = true }
     }
 
     /// What becomes of a request.
@@ -353,6 +380,7 @@ extension CommandProcessor {
             x.pointee.reply.truncate(to: replyStart)
             self.failBatch(errorText(of: error), replies: self.batch.replies + 1)
         }
+        self.noteExecuted(client)
         if client.closesAfterReply { return .close }
         if client.database != x.pointee.group.database.index { self.selectGroup(client.database) }
         x.pointee.reply.version = client.version
@@ -386,6 +414,9 @@ extension CommandProcessor {
             self.namesReservedKey(row.pointee.keys)
         {
             return .reservedKey
+        }
+        if client.subscriptions != nil, client.version == .resp2, !flags.contains(.subscribed) {
+            return .subscribed("\(self.environment.table.rows[index].name)")
         }
         if flags.contains(.write), self.environment.isReadOnlyReplica.load(ordering: .relaxed) {
             return .readOnly

@@ -40,6 +40,10 @@ public struct CommandFlags: OptionSet, Sendable, Hashable {
     public static let noMulti = CommandFlags(rawValue: 1 << 14)
     /// May wait for elements.
     public static let blocking = CommandFlags(rawValue: 1 << 15)
+    /// Allowed to a connection of RESP2 that listens to channels.
+    public static let subscribed = CommandFlags(rawValue: 1 << 16)
+    /// Carries a password: neither MONITOR nor the slow log shows it.
+    public static let secret = CommandFlags(rawValue: 1 << 17)
 }
 
 /// Positions of the keys among the arguments, the command word being 0.
@@ -128,6 +132,8 @@ public enum CommandGroup: String, Sendable, CaseIterable {
     case server
     /// MULTI and EXEC.
     case transactions
+    /// Publishing and subscribing.
+    case pubsub
     /// Scripts, of which there are none.
     case scripting
 }

@@ -16,7 +16,8 @@ public final class CommandTable: Sendable {
             + ServerCommands.rows
             + CommandCommands.rows + BitCommands.rows + HyperLogLogCommands.rows
             + StringValueCommands.rows + KeyspaceCommands.rows + ObjectCommands.rows
-            + RangeCommands.rows + SortCommands.rows + DumpCommands.rows
+            + RangeCommands.rows + SortCommands.rows + PubSubCommands.rows
+            + ObservationCommands.rows + DumpCommands.rows
             + TransactionCommands.rows + BlockingCommands.rows + ScriptCommands.rows
         self.index = WordIndex(self.rows.map(\.name))
         self.hotRows = HotRows(self.rows)

@@ -10,7 +10,8 @@ enum ConnectionCommands {
 
     static let rows: [CommandRow] = [
         CommandRow(
-            "ping", arity: -1, flags: [.fast], keys: .none, group: .connection, since: "1.0.0",
+            "ping", arity: -1, flags: [.fast, .subscribed], keys: .none, group: .connection,
+            since: "1.0.0",
             summary: "Answers PONG, or its argument.", handler: ping),
         CommandRow(
             "echo", arity: 2, flags: [.fast], keys: .none, group: .connection, since: "1.0.0",
@@ -19,22 +20,24 @@ enum ConnectionCommands {
             "select", arity: 2, flags: [.fast, .commitsFirst], keys: .none, group: .connection,
             since: "1.0.0", summary: "Selects the database of the connection.", handler: select),
         CommandRow(
-            "auth", arity: -2, flags: [.noauth, .fast, .commitsFirst], keys: .none,
+            "auth", arity: -2, flags: [.noauth, .fast, .commitsFirst, .secret], keys: .none,
             group: .connection, since: "1.0.0", summary: "Authenticates the connection.",
             handler: auth),
         CommandRow(
-            "hello", arity: -1, flags: [.noauth, .fast, .commitsFirst], keys: .none,
+            "hello", arity: -1, flags: [.noauth, .fast, .commitsFirst, .secret], keys: .none,
             group: .connection, since: "6.0.0",
             summary: "Chooses the protocol and describes the server.", handler: hello),
         CommandRow(
-            "quit", arity: -1, flags: [.noauth, .fast], keys: .none, group: .connection,
+            "quit", arity: -1, flags: [.noauth, .fast, .subscribed], keys: .none,
+            group: .connection,
             since: "1.0.0", summary: "Closes the connection.",
             handler: { x in
                 x.reply.ok()
                 x.client.closesAfterReply = true
             }),
         CommandRow(
-            "reset", arity: 1, flags: [.noauth, .fast, .commitsFirst], keys: .none,
+            "reset", arity: 1, flags: [.noauth, .fast, .commitsFirst, .subscribed],
+            keys: .none,
             group: .connection, since: "6.2.0",
             summary: "Gives the connection its first state.", handler: reset),
     ]
@@ -42,6 +45,13 @@ enum ConnectionCommands {
 
 extension ConnectionCommands {
     static func ping(_ x: inout Execution) throws {
+        if x.client.subscriptions != nil, x.client.version == .resp2, x.count <= 2 {
+            // A reply that looks like the messages between which it comes.
+            x.reply.array(2)
+            x.reply.bulk("pong")
+            x.reply.bulk(x.count == 2 ? x[1] : .none)
+            return
+        }
         switch x.count {
         case 1: x.reply.simple("PONG")
         case 2: x.reply.bulk(x[1])
@@ -152,6 +162,8 @@ extension ConnectionCommands {
         x.client.record.name = ""
         x.client.access = nil
         x.client.endTransaction()
+        x.client.endListening()
+        x.client.replyMode = .on
         x.reply.simple("RESET")
     }
 }

@@ -28,6 +28,8 @@ public struct Execution: ~Copyable {
     var scanned = 0
     /// True between the commands of EXEC: nothing waits there.
     var isInTransaction = false
+    /// Messages that wait for the commit.
+    var messages: [DeferredMessage] = []
     /// Keys of other types that the command replaces (`wrong-type-check yes`); nearly always empty.
     var displaced: [Bytes] = []
 

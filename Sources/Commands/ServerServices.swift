@@ -77,6 +77,8 @@ public protocol ServerServices: AnyObject, Sendable {
     func diskRecovery() -> AdminReply
     /// DBSIZE: keys of the database at the last key scan.
     func keyCount(database: Int) -> Int64
+    /// A command was slow enough for the slow log; the log of the process may show it.
+    func noteSlow(command: String, microseconds: Int64, client: ClientRecord)
     /// SHUTDOWN: begins a clean stop. Nil when it does, else the error.
     func shutdown(client: ClientRecord) -> AdminReply?
 }

@@ -93,6 +93,8 @@ public final class Server: Sendable {
         port = settings.port
         if let master = opened.rememberedMaster { conf.note("slaveof", master) }
         Self.apply(conf.settings, to: environment)
+        services.pushLimits = OutputLimits(settings.outputBufferLimits)?.pubsub ?? PushLimits()
+        administration.slowLogIsWritten.store(settings.slowLogIsWritten, ordering: .relaxed)
         do {
             let loops = try CommandLoops(
                 group: group, counters: counters, environment: environment)
@@ -135,6 +137,7 @@ public final class Server: Sendable {
         let idleCheck = TimeAmount.seconds(Self.idleCheckSeconds)
         for future in network.loops.forEach({ loop in
             loop.repeatEvery(idleCheck) { loop in
+                loop.checkSoftLimits()
                 let timeout = conf.settings.timeoutSeconds
                 guard timeout > 0 else { return }
                 loop.closeIdle(since: ServerClock.unixSeconds() - Int64(timeout))
@@ -148,6 +151,7 @@ public final class Server: Sendable {
     private func apply(_ name: String, _ settings: Settings) {
         Self.apply(settings, to: environment)
         services.queryBufferLimitBytes = settings.queryBufferBytes
+        applyLimits(settings)
         switch name {
         case "maxclients", "root-connection-num":
             services.registry.setLimits(
@@ -160,10 +164,18 @@ public final class Server: Sendable {
         administration.replication?.apply(settings)
     }
 
+    private func applyLimits(_ settings: Settings) {
+        services.pushLimits = OutputLimits(settings.outputBufferLimits)?.pubsub ?? PushLimits()
+        administration.slowLogIsWritten.store(settings.slowLogIsWritten, ordering: .relaxed)
+    }
+
     private static func apply(_ settings: Settings, to environment: CommandEnvironment) {
         let needsPassword = !settings.requirePass.isEmpty || !settings.userPass.isEmpty
         environment.needsPassword.store(needsPassword, ordering: .relaxed)
         environment.checksTypes.store(settings.wrongTypeCheck, ordering: .relaxed)
+        environment.slowLog.thresholdMicroseconds.store(
+            settings.slowLogMicroseconds, ordering: .relaxed)
+        environment.slowLog.limit.store(settings.slowLogEntries, ordering: .relaxed)
         environment.maxReplyBytes.store(settings.maxClientResponseBytes, ordering: .relaxed)
         environment.isReadOnlyReplica.store(!settings.slaveOf.isEmpty, ordering: .relaxed)
         environment.setForbiddenForUsers(

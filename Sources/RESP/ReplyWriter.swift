@@ -225,6 +225,12 @@ public struct ReplyWriter: ~Copyable {
         self.putHeader(UInt8(ascii: "*"), Int64(count))
     }
 
+    /// Announces a message of `count` elements that is no reply, which must follow.
+    public mutating func push(_ count: Int) {
+        self.reserve(Self.headerBytes)
+        self.putHeader(self.version == .resp2 ? UInt8(ascii: "*") : UInt8(ascii: ">"), Int64(count))
+    }
+
     /// Announces a map of `count` pairs, which must follow.
     @inlinable
     public mutating func map(_ count: Int) {

@@ -277,6 +277,9 @@ final class StubServices: ServerServices {
     }
     func diskRecovery() -> AdminReply { self.note("recover") }
     func keyCount(database: Int) -> Int64 { 42 }
+    func noteSlow(command: String, microseconds: Int64, client: ClientRecord) {
+        _ = self.note("slow \(command)")
+    }
     func shutdown(client: ClientRecord) -> AdminReply? {
         _ = self.note("shutdown")
         return nil

@@ -46,7 +46,10 @@ struct WireTests {
         #expect(ScoreText.text(-.infinity) == "-inf")
         #expect(ScoreText.text(-0.0) == "-0")
         var random = SystemRandomNumberGenerator()
-        for score in [5e-324, 1.7976931348623157e308, 9_007_199_254_740_993, 1e15 + 0.5] {
+        for score in [
+            Double.leastNonzeroMagnitude, .greatestFiniteMagnitude, 9_007_199_254_740_992,
+            1e15 + 0.5,
+        ] {
             #expect(Double(ScoreText.text(score))?.bitPattern == score.bitPattern)
         }
         for _ in 0..<10_000 {

@@ -122,6 +122,8 @@ def copy_suite(source, target, pika):
 def run_redis_unit(directory, port, unit, skipped, slow):
     command = [
         "tclsh", "tests/test_helper.tcl", "--host", "127.0.0.1", "--port", str(port),
+        # Several runs at a time do not meet.
+        "--baseport", str(port + 64), "--portcount", "64",
         "--singledb", "--durable", "--ignore-encoding", "--tags", "-needs:repl", "--single", unit,
     ]
     if not slow:

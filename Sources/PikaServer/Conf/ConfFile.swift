@@ -86,6 +86,11 @@ public struct ConfFile: Equatable, Sendable {
 
 extension ConfType {
     var keepsBlanks: Bool {
+        if case .text(_, .outputLimits, _) = self { return true }
+        return isRepeated
+    }
+
+    var isRepeated: Bool {
         if case .text(_, .repeated, _) = self { return true }
         return false
     }
@@ -110,7 +115,7 @@ extension Settings {
                 continue
             }
             let row = ConfTable.items[index]
-            if let first = firstLines[index], !row.type.keepsBlanks {
+            if let first = firstLines[index], !row.type.isRepeated {
                 warn("already set in line \(first), which counts")
                 continue
             }

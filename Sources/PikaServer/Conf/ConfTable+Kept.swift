@@ -27,9 +27,6 @@ extension ConfTable {
         ConfItem(
             "consensus-level", .integer(0, 0...0), used: false, "Unused; must be 0."),
         ConfItem(
-            "slowlog-write-errorlog", .flag(false), used: false,
-            "Slow commands also to the error log."),
-        ConfItem(
             "db-sync-speed",
             .integer(
                 -1, 0...1024, below: .replace(with: 1024), above: .replace(with: 1024),

@@ -39,11 +39,17 @@ extension ConfTable {
         ConfItem(
             "slowlog-log-slower-than",
             .integer(10_000, -1...Int.max, into: \.slowLogMicroseconds), unit: "us", live: true,
-            "Commands that run at least this long are kept in the slow log. -1: none."),
+            """
+            Commands that run at least this long are kept in the slow log. -1: none. Below 10000
+            the clock is read for every command, which costs some speed.
+            """),
         ConfItem(
             "slowlog-max-len",
-            .integer(128, 1...1_000_000, below: .replace(with: 128), into: \.slowLogEntries),
+            .integer(128, 0...1_000_000, below: .replace(with: 128), into: \.slowLogEntries),
             unit: "entries", live: true, "Entries that the slow log keeps."),
+        ConfItem(
+            "slowlog-write-errorlog", .flag(false, into: \.slowLogIsWritten), live: true,
+            "Slow commands also go into the log of the process."),
     ]
 
     static let clients: [ConfItem] = [
@@ -84,6 +90,16 @@ extension ConfTable {
             """
             Replies that may wait for a client that does not read them. Beyond it nothing more is
             read from that client until it has caught up.
+            """),
+        ConfItem(
+            "client-output-buffer-limit",
+            .text(OutputLimits.usual, .outputLimits, into: \.outputBufferLimits), from: .ours,
+            live: true,
+            """
+            Messages that may wait for a client that listens to channels or to MONITOR: class
+            pubsub, bytes beyond which it is closed at once, bytes beyond which it is closed after
+            some time, and that time in seconds. 0: no limit. Other classes are not taken; see
+            client-output-limit for replies.
             """),
     ]
 

@@ -145,6 +145,7 @@ extension TextForm {
         case .compactInterval: "hours/ratio with ratio 0 to 100, or nothing"
         case .words: "words separated by commas"
         case .repeated: "text"
+        case .outputLimits: "pubsub, then bytes, bytes and seconds"
         }
     }
 
@@ -154,6 +155,9 @@ extension TextForm {
         switch self {
         case .any, .words, .repeated:
             return TakenValue(text)
+        case .outputLimits:
+            guard let limits = OutputLimits(text) else { throw ConfValueError(expected: expected) }
+            return TakenValue(limits.text)
         case .file:
             return TakenValue(text.isEmpty ? preset : text)
         case .directory:

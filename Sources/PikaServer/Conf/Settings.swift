@@ -16,6 +16,7 @@ public struct Settings: Sendable {
     package internal(set) var queryBufferBytes = 0
     package internal(set) var clientOutputBytes = 0
     package internal(set) var maxClientResponseBytes = 0
+    package internal(set) var outputBufferLimits = ""
     package internal(set) var serverID = ""
 
     // Access.
@@ -71,6 +72,7 @@ public struct Settings: Sendable {
     // Slow log.
     package internal(set) var slowLogMicroseconds = 0
     package internal(set) var slowLogEntries = 0
+    package internal(set) var slowLogIsWritten = false
 
     /// The text of every item, in the order of ``ConfTable/items``.
     private(set) var texts: [String]

@@ -4,6 +4,8 @@ import Synchronization
 public final class LoopCounters: Sendable {
     let connections = Atomic<UInt64>(0)
     let rejectedConnections = Atomic<UInt64>(0)
+    /// Connections closed since too many messages waited for them.
+    let closedForOutput = Atomic<UInt64>(0)
     let inputBytes = Atomic<UInt64>(0)
     let outputBytes = Atomic<UInt64>(0)
 
@@ -12,6 +14,7 @@ public final class LoopCounters: Sendable {
     func reset() {
         connections.store(0, ordering: .relaxed)
         rejectedConnections.store(0, ordering: .relaxed)
+        closedForOutput.store(0, ordering: .relaxed)
     }
 }
 

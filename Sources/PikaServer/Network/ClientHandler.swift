@@ -30,6 +30,7 @@ final class ClientHandler: ChannelDuplexHandler {
     private let loop: CommandLoop
     private let client: ClientState
     private let services: ClientServices
+    private var outlet: PushOutlet?
     private var state = State.open
     /// Input that is not used up; nil for nearly every connection at nearly every moment.
     private var rest: ByteBuffer?
@@ -41,6 +42,10 @@ final class ClientHandler: ChannelDuplexHandler {
     /// A blocked connection goes on reading, so that its end is noticed, up to this many bytes.
     private static let readAheadBytes = 64 * 1024
     private var closesAfterBusy = false
+    /// Messages that wait for the end of what keeps the connection busy.
+    private var pushesWait = false
+    /// Since when more than the soft limit has been waiting.
+    private var overSoftLimit: NIODeadline?
     private var context: ChannelHandlerContext?
 
     init(loop: CommandLoop, client: ClientState, services: ClientServices) {
@@ -53,10 +58,18 @@ final class ClientHandler: ChannelDuplexHandler {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
+        let outlet = PushOutlet(eventLoop: loop.eventLoop, services: services)
+        let handler = NIOLoopBound(self, eventLoop: loop.eventLoop)
+        outlet.open { handler.value.deliverPushes() }
+        self.outlet = outlet
+        client.record.outlet = outlet
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
+        outlet?.close()
+        outlet = nil
+        client.record.outlet = nil
     }
 
     func channelActive(context: ChannelHandlerContext) {
@@ -278,6 +291,10 @@ final class ClientHandler: ChannelDuplexHandler {
 
     /// Goes on with what is here, then with reading.
     private func becomeOpen(_ context: ChannelHandlerContext) {
+        if pushesWait {
+            flushOutput(context)
+            deliverPushes()
+        }
         serve(context)
         flushOutput(context)
         if closesAfterBusy, state == .open { closeGently() }
@@ -294,6 +311,50 @@ final class ClientHandler: ChannelDuplexHandler {
         // Behind the write: one that fails delivers, from within, what this socket has read, and its
         // replies must go the way of the others instead of to the loop's next client.
         loop.outputWasTaken()
+    }
+
+    /// Writes the messages that came for this connection, behind the replies before them.
+    private func deliverPushes() {
+        guard let context, let outlet, state != .closing else { return }
+        guard state != .busy else {
+            pushesWait = true
+            return
+        }
+        pushesWait = false
+        let bytes = outlet.take()
+        guard !bytes.isEmpty else { return }
+        loop.counters.outputBytes.wrappingAdd(UInt64(bytes.count), ordering: .relaxed)
+        let waiting = bytes.count + bufferedBytes(context)
+        let hardBytes = services.pushLimits.hardBytes
+        if hardBytes > 0, waiting > hardBytes {
+            loop.counters.closedForOutput.wrappingAdd(1, ordering: .relaxed)
+            context.close(promise: nil)
+            return
+        }
+        var buffer = context.channel.allocator.buffer(capacity: bytes.count)
+        buffer.writeBytes(bytes)
+        context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+    }
+
+    /// Output that the socket has not taken.
+    private func bufferedBytes(_ context: ChannelHandlerContext) -> Int {
+        let options = context.channel.syncOptions
+        return (try? options?.getOption(.bufferedWritableBytes)) ?? 0
+    }
+
+    /// Closes a connection that listens when too much has been waiting for too long.
+    func checkSoftLimit() {
+        guard let context, client.record.isSubscribed || overSoftLimit != nil else { return }
+        let limits = services.pushLimits
+        guard limits.softBytes > 0, bufferedBytes(context) > limits.softBytes else {
+            overSoftLimit = nil
+            return
+        }
+        let since = overSoftLimit ?? .now()
+        overSoftLimit = since
+        guard .now() - since >= .seconds(Int64(limits.softSeconds)) else { return }
+        loop.counters.closedForOutput.wrappingAdd(1, ordering: .relaxed)
+        context.close(promise: nil)
     }
 
     /// Keeps the replies of a burst until the disk has what they promise (`binlog-sync always`).
@@ -331,7 +392,7 @@ final class ClientHandler: ChannelDuplexHandler {
 
     /// True if nothing was asked of this connection since `limit` (Unix seconds).
     func isIdle(since limit: Int64) -> Bool {
-        state != .busy && state != .blocked
+        state != .busy && state != .blocked && !client.isListening
             && client.record.lastRequestSeconds.load(ordering: .relaxed) < limit
     }
 

@@ -8,6 +8,7 @@ final class ClientServices: Sendable {
     let slowPool: NIOThreadPool
     let environment: CommandEnvironment
     private let queryBufferLimit: Atomic<Int>
+    private let limitsOfPushes = Mutex(PushLimits())
 
     init(
         registry: ClientRegistry, slowPool: NIOThreadPool, environment: CommandEnvironment,
@@ -17,6 +18,12 @@ final class ClientServices: Sendable {
         self.slowPool = slowPool
         self.environment = environment
         queryBufferLimit = Atomic(queryBufferLimitBytes)
+    }
+
+    /// Messages that may wait for a connection that listens; live.
+    var pushLimits: PushLimits {
+        get { limitsOfPushes.withLock { $0 } }
+        set { limitsOfPushes.withLock { $0 = newValue } }
     }
 
     /// Input that one client may have waiting (`max-conn-rbuf-size`); live.

@@ -61,6 +61,11 @@ final class CommandLoop {
         }
     }
 
+    /// Closes connections that listen and have not taken their messages for too long.
+    func checkSoftLimits() {
+        for handler in Array(handlers.values) { handler.checkSoftLimit() }
+    }
+
     /// Closes every connection once its replies are out.
     func closeAll() {
         for handler in Array(handlers.values) { handler.closeWhenIdle() }

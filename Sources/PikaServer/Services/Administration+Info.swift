@@ -30,7 +30,7 @@ extension Administration {
                 limit: conf.settings.maxClients)
         case .stats: text.stats(totals, statistics.rates, taskFigures)
         case .commandExecCount: writeCallCounts(&text)
-        case .commandStats: text.heading("Commandstats")
+        case .commandStats: writeCommandStats(&text)
         case .cpu: text.cpu(ProcessLimits.cpuTimes())
         case .replication: writeReplication(&text)
         case .keyspace: text.keyspace(scanner.results, isStarting: false)
@@ -44,6 +44,20 @@ extension Administration {
         guard let environment = environment.withLock({ $0 }) else { return }
         for (row, count) in zip(environment.table.rows, environment.callCounts) where count > 0 {
             text.line("\(row.name)".uppercased(), count)
+        }
+    }
+
+    /// Times in microseconds, as the names say; Pika divides them by 1000.
+    private func writeCommandStats(_ text: inout InfoText) {
+        text.heading("Commandstats")
+        guard let environment = environment.withLock({ $0 }) else { return }
+        for (row, counts) in zip(environment.table.rows, environment.commandCounts)
+        where counts.calls > 0 {
+            let micros = Double(counts.nanoseconds) / 1000
+            text.line(
+                "\(row.name)",
+                "calls=\(counts.calls), usec=\(InfoText.decimal(micros)), usec_per_call="
+                    + InfoText.decimal(micros / Double(counts.calls)))
         }
     }
 
@@ -103,7 +117,8 @@ extension Administration {
         return TaskFigures(
             isSaving: replication?.isSaving ?? false, isScanning: scanner.isRunning,
             isCompacting: maintenance.isCompacting, compactCron: settings.compactCron,
-            compactInterval: settings.compactInterval, slowLogCount: 0,
+            compactInterval: settings.compactInterval,
+            slowLogCount: environment.withLock { $0 }?.slowLog.count ?? 0,
             rejectedConnections: totals.rejectedConnections)
     }
 

@@ -20,6 +20,8 @@ final class Administration: ServerServices {
     let startedSeconds: Int64
     let log: ServerLog
     private let redisItems = RedisItems()
+    /// Slow commands go into the process's log, too (`slowlog-write-errorlog`).
+    let slowLogIsWritten = Atomic<Bool>(false)
     private let stop: @Sendable () -> Void
     /// The command path, which is made after this part that it calls.
     let environment = Mutex<CommandEnvironment?>(nil)
@@ -84,6 +86,11 @@ final class Administration: ServerServices {
     func clients() -> [ClientRecord] { registry.records }
 
     func kill(clientIDs: [UInt64]) { registry.close(clientIDs) }
+
+    func noteSlow(command: String, microseconds: Int64, client: ClientRecord) {
+        guard slowLogIsWritten.load(ordering: .relaxed) else { return }
+        log.warning("slow command: \(command), \(microseconds) us, from \(client.address)")
+    }
 
     func shutdown(client: ClientRecord) -> AdminReply? {
         log.info("SHUTDOWN from \(client.address)")
@@ -158,6 +165,7 @@ final class Administration: ServerServices {
 
     func configResetStatistics() -> AdminReply {
         statistics.reset()
+        environment.withLock { $0 }?.resetCounts()
         return .ok
     }
 
