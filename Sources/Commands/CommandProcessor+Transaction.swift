@@ -1,6 +1,7 @@
 import Keyspace
 import PikaStorage
 import RESP
+import Synchronization
 
 // MARK: - Between MULTI and EXEC
 
@@ -59,6 +60,7 @@ extension CommandProcessor {
             return .next
         }
         if flags.contains(.write) { transaction.writes = true }
+        if flags.contains(.growsData) { transaction.growsData = true }
         if flags.contains(.slow) { transaction.needsPool = true }
         if isFlush { transaction.isSegmented = true }
         if index == known.select { self.noteSelect(transaction) }
@@ -103,6 +105,11 @@ extension CommandProcessor {
             client.endTransaction()
             return .next
         }
+        if let reason = self.refusal(of: transaction) {
+            x.pointee.reply.error("EXECABORT Transaction discarded because of: \(reason)")
+            client.endTransaction()
+            return .next
+        }
         // Executing again from the start of the batch must find the watches as they were there.
         if !client.watches.isEmpty || transaction.isSegmented, x.pointee.group.hasWrites {
             return .commitFirst
@@ -123,6 +130,17 @@ extension CommandProcessor {
         }
         if !x.pointee.group.hasWrites { client.keepTransactionForBatch() }
         return self.executeWhole(client, transaction)
+    }
+
+    /// What has changed since the commands were queued, so that they must not run.
+    private func refusal(of transaction: Transaction) -> String? {
+        if transaction.growsData, self.environment.refusesGrowth.load(ordering: .relaxed) {
+            return "OOM command not allowed when used memory > 'maxmemory'."
+        }
+        if transaction.writes, self.environment.isReadOnlyReplica.load(ordering: .relaxed) {
+            return "READONLY You can't write against a read only replica."
+        }
+        return nil
     }
 
     private func executeWhole(_ client: ClientState, _ transaction: Transaction) -> Step {

@@ -37,6 +37,8 @@ final class Transaction {
     var isSegmented = false
     /// It holds a write command.
     var writes = false
+    /// It holds a command that may make data grow.
+    var growsData = false
     /// The database in which the next request that is queued will run.
     var database: Int
 
@@ -52,6 +54,7 @@ final class Transaction {
         self.needsPool = false
         self.isSegmented = false
         self.writes = false
+        self.growsData = false
         self.database = database
     }
 

@@ -91,6 +91,14 @@ struct CommandPathTests {
             > DEL k
             :1
             """)
+        harness.environment.refusesGrowth.store(false, ordering: .relaxed)
+        check(harness, "> MULTI\n+OK\n> SET k v\n+QUEUED")
+        harness.environment.refusesGrowth.store(true, ordering: .relaxed)
+        #expect(
+            harness.run("EXEC").description
+                == "-EXECABORT Transaction discarded because of: OOM command not allowed when "
+                + "used memory > 'maxmemory'.")
+        #expect(harness.run("EXEC").description == "-ERR EXEC without MULTI")
     }
 
     @Test("QUIT and killing oneself close behind the reply")
