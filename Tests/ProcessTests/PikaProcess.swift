@@ -9,6 +9,8 @@ final class PikaProcess {
     let directory: String
     private(set) var processID: pid_t = 0
     private let ownsDirectory: Bool
+    /// What runs the server: words in front of its path.
+    private let launcher: [String]
 
     /// The server's executable, which lies beside the test bundle.
     static var executable: String {
@@ -27,7 +29,11 @@ final class PikaProcess {
     }
 
     /// Makes a directory with settings; nothing is started.
-    init(_ settings: [String] = [], port: Int? = nil, directory: String? = nil) throws {
+    init(
+        _ settings: [String] = [], port: Int? = nil, directory: String? = nil,
+        launcher: [String] = []
+    ) throws {
+        self.launcher = launcher
         if let directory {
             self.directory = directory
             ownsDirectory = false
@@ -85,7 +91,8 @@ final class PikaProcess {
     func launch(_ arguments: [String]) throws {
         processID = try #require(
             Self.spawn(
-                Self.executable, arguments, directory: directory, output: "log.txt"))
+                Self.executable, arguments, directory: directory, output: "log.txt",
+                launcher: launcher))
     }
 
     var isRunning: Bool {
@@ -113,7 +120,7 @@ final class PikaProcess {
         waitForExit()
     }
 
-    private static func wait(_ process: pid_t) -> Int32 {
+    static func wait(_ process: pid_t) -> Int32 {
         var status: Int32 = 0
         while waitpid(process, &status, 0) < 0, errno == EINTR {}
         return status & 0x7f == 0 ? (status >> 8) & 0xff : -(status & 0x7f)
@@ -141,8 +148,9 @@ final class PikaProcess {
         }
     }
 
-    private static func spawn(
-        _ path: String, _ arguments: [String], directory: String, output: String
+    static func spawn(
+        _ path: String, _ arguments: [String], directory: String, output: String,
+        launcher: [String] = []
     ) -> pid_t? {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
@@ -152,7 +160,8 @@ final class PikaProcess {
             &actions, STDOUT_FILENO, "\(directory)/\(output)", O_WRONLY | O_CREAT | O_APPEND, 0o644)
         posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
         // `env -C` changes the directory and then becomes the program.
-        let words = (["env", "-C", directory, path] + arguments).map { strdup($0) }
+        let program = ["env", "-C", directory, path] + arguments
+        let words = (launcher.isEmpty ? program : ["env"] + launcher + program).map { strdup($0) }
         defer { words.forEach { free($0) } }
         setenv("SWIFT_BACKTRACE", "enable=no", 1)
         var process: pid_t = 0
