@@ -18,10 +18,21 @@ final class FaultyFileSystem: FileSystem {
         var synced: [UInt64: [UInt8]] = [:]
         /// Names that survive, by directory.
         var names: [String: [String: UInt64]] = [:]
-        /// Exchanges that a power loss may undo.
-        var exchanges: [(String, String)] = []
+        /// Directories that were renamed or exchanged, and that a power loss may move back.
+        var moves: [Move] = []
         var fault: (@Sendable (FileOperation, String) -> Int32?)?
         var syncCount = 0
+    }
+
+    /// A rename or an exchange of directories.
+    struct Move: Sendable {
+        var from: String
+        var to: String
+        var isExchange: Bool
+
+        func touches(_ other: Move) -> Bool {
+            !Set([from, to]).isDisjoint(with: [other.from, other.to])
+        }
     }
 
     /// Asked before each operation for the errno that it shall fail with.
@@ -47,6 +58,28 @@ final class FaultyFileSystem: FileSystem {
         moment.lock()
         defer { moment.unlock() }
         for (directory, target) in directories { try copy(directory, to: target, &random) }
+    }
+
+    /// Moves directories of an image back whose move was not synced, at random.
+    ///
+    /// A move stays where a later one of the same directory stays.
+    func undoMoves<Generator: RandomNumberGenerator>(
+        from source: String, in target: String, _ random: inout Generator
+    ) throws {
+        var kept: [Move] = []
+        for move in state.withLock({ $0.moves }).reversed() {
+            if Bool.random(using: &random) || kept.contains(where: { $0.touches(move) }) {
+                kept.append(move)
+                continue
+            }
+            let from = target + move.from.dropFirst(source.count)
+            let to = target + move.to.dropFirst(source.count)
+            if move.isExchange {
+                try real.exchange(from, to)
+            } else {
+                try real.rename(to, to: from)
+            }
+        }
     }
 
     private func copy<Generator: RandomNumberGenerator>(
@@ -142,7 +175,13 @@ final class FaultyFileSystem: FileSystem {
         try check(.rename, oldPath)
         moment.lock()
         defer { moment.unlock() }
+        let isDirectory = try real.status(oldPath)?.kind == .directory
         try real.rename(oldPath, to: newPath)
+        guard isDirectory else { return }
+        state.withLock {
+            $0.moves.append(Move(from: oldPath, to: newPath, isExchange: false))
+            $0.names[newPath] = $0.names.removeValue(forKey: oldPath)
+        }
     }
 
     func exchange(_ left: String, _ right: String) throws(FileError) {
@@ -150,7 +189,10 @@ final class FaultyFileSystem: FileSystem {
         moment.lock()
         defer { moment.unlock() }
         try real.exchange(left, right)
-        state.withLock { $0.exchanges.append((left, right)) }
+        state.withLock {
+            $0.moves.append(Move(from: left, to: right, isExchange: true))
+            ($0.names[left], $0.names[right]) = ($0.names[right], $0.names[left])
+        }
     }
 
     func hardLink(_ existing: String, to newPath: String) throws(FileError) {
@@ -177,7 +219,7 @@ final class FaultyFileSystem: FileSystem {
         let names = (try? inodes(in: path)) ?? [:]
         state.withLock {
             $0.names[path] = names
-            $0.exchanges.removeAll { Path.directory(of: $0.0) == path }
+            $0.moves.removeAll { Path.directory(of: $0.from) == path }
         }
     }
 

@@ -108,7 +108,7 @@ struct PowerLossTests {
     }
 
     /// Manifest first: tables that it names are there already and stay (no compaction runs).
-    private static func copyStore(_ source: String, _ target: String) throws {
+    static func copyStore(_ source: String, _ target: String) throws {
         let manager = FileManager.default
         try manager.createDirectory(atPath: target, withIntermediateDirectories: true)
         let names = try manager.contentsOfDirectory(atPath: source)
@@ -162,7 +162,7 @@ struct PowerLossTests {
     }
 
     /// The rows against an independent replay of the whole model's items.
-    private static func checkRows(_ database: Database, _ model: PowerLossModel) throws {
+    static func checkRows(_ database: Database, _ model: PowerLossModel) throws {
         let rig = try Rig()
         let keyspace = try rig.open()
         let replay = keyspace.databases[0]
