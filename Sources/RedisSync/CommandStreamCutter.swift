@@ -109,6 +109,12 @@ public struct CommandStreamCutter: Sendable {
         self.buffer.append(contentsOf: bytes)
     }
 
+    /// Counts bytes between two commands that are not fed: annotations of an AOF.
+    public mutating func skip(_ count: UInt64) {
+        self.offset += count
+        if !self.isInTransaction { self.unitEnd += count }
+    }
+
     /// Bytes that were fed and belong to no complete command yet.
     public var unreadCount: Int { self.buffer.count - self.consumed }
 

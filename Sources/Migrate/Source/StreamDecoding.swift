@@ -27,6 +27,12 @@ struct StreamDecoding {
 
     mutating func feed(_ bytes: [UInt8]) { self.cutter.feed(bytes) }
 
+    /// Counts bytes that are no commands.
+    mutating func skip(_ count: Int) {
+        self.cutter.skip(UInt64(count))
+        if !self.cutter.isInTransaction { self.end = self.position() }
+    }
+
     /// Bytes that belong to no complete command.
     var unreadCount: Int { self.cutter.unreadCount }
     var isInTransaction: Bool { self.cutter.isInTransaction }
