@@ -98,7 +98,17 @@ public final class Job: Sendable {
 
     /// A new reader of the source.
     func makeSource() throws(RunError) -> any Source {
+        let url = self.settings.text("source.url")
+        let location: SourceLocation?
+        do throws(SourceError) { location = try SourceLocation.parse(url) } catch {
+            throw .usage("\(error)")
+        }
+        if let source = location?.makeFileSource() { return source }
+        if case .sentinel(let addresses, let name) = location {
+            return try self.makeSentinelSource(addresses, name)
+        }
         let endpoint = try self.settings.endpoint("source")
+        if ["pika", "pikas"].contains(endpoint.scheme) { return self.makePikaSource(endpoint) }
         guard ["redis", "rediss", "valkey"].contains(endpoint.scheme) else {
             throw .usage("sources of the kind \(endpoint.scheme):// are not supported")
         }
@@ -106,12 +116,47 @@ public final class Job: Sendable {
             address: endpoint.address, user: endpoint.user,
             password: { (try? endpoint.password()) ?? nil }, tls: endpoint.tls)
         link.syncEveryMilliseconds = 1_000
+        return self.makeRedisSource(link)
+    }
+
+    private func makePikaSource(_ endpoint: Endpoint) -> PikaSource {
+        var configuration = PikaSourceConfiguration(
+            address: endpoint.address, user: endpoint.user,
+            password: { (try? endpoint.password()) ?? nil },
+            directory: Path.join(self.directory, "replica"))
+        configuration.tls = endpoint.tls
+        configuration.followsLostWrites = self.settings.text("source.lost-writes") == "follow"
+        return PikaSource(configuration)
+    }
+
+    private func makeSentinelSource(
+        _ addresses: [RedisAddress], _ name: String
+    ) throws(RunError) -> RedisSource {
+        // The address is that of a Sentinel; the settings of user and password are the master's.
+        guard let first = addresses.first else { throw .usage("no Sentinel is named") }
+        let endpoint = try self.settings.endpoint("source", url: "redis://\(first)")
+        let password: @Sendable () -> [UInt8]? = { (try? endpoint.password()) ?? nil }
+        let resolver = SentinelResolver(
+            sentinels: addresses, name: name, password: password, tls: endpoint.tls)
+        var link = RedisLinkConfiguration(
+            address: first, password: password, tls: endpoint.tls)
+        link.syncEveryMilliseconds = 1_000
+        return self.makeRedisSource(link) { () async throws(SourceError) in
+            try await resolver.resolve()
+        }
+    }
+
+    private func makeRedisSource(
+        _ link: RedisLinkConfiguration,
+        resolve: (@Sendable () async throws(SourceError) -> RedisAddress)? = nil
+    ) -> RedisSource {
         let directory = self.settings.text("spool.dir")
         var configuration = RedisSourceConfiguration(
             link: link,
             spoolDirectory: directory.isEmpty ? Path.join(self.directory, "spool") : directory,
             spoolLimits: SpoolLimits(
                 ceilingBytes: UInt64(self.settings.number("spool.max-gib")) << 30))
+        configuration.resolve = resolve
         configuration.acknowledgesApplied = self.settings.text("source.ack") == "applied"
         configuration.followsLostWrites = self.settings.text("source.lost-writes") == "follow"
         return RedisSource(configuration)

@@ -147,8 +147,8 @@ public struct MigrateSettings: Sendable {
         if case .texts(let texts)? = self.values[path]?.value { texts } else { [] }
     }
 
-    func endpoint(_ section: String) throws(RunError) -> Endpoint {
-        let url = self.text("\(section).url")
+    func endpoint(_ section: String, url given: String? = nil) throws(RunError) -> Endpoint {
+        let url = given ?? self.text("\(section).url")
         let flag = section == "source" ? "--from" : "--to"
         guard !url.isEmpty else { throw .usage("no \(section): \(flag) or [\(section)] url") }
         var endpoint = try Endpoint(

@@ -135,6 +135,7 @@ public actor BinlogSource: Source {
     private var end = PikaLogPosition(fileNumber: 0, offset: 0, digest: 0)
     private var isOver = false
     private var stopped = false
+    private var failure: SourceError?
 
     /// Where reading ends.
     public struct Limits: Sendable, Equatable {
@@ -192,6 +193,7 @@ public actor BinlogSource: Source {
     /// The next units; the last event is `.end`.
     public func next() async throws(SourceError) -> [SourceEvent] {
         if self.stopped || self.isOver || Task.isCancelled { throw .stopped }
+        if let failure = self.failure { throw failure }
         var events: [SourceEvent] = []
         do throws(BinlogError) {
             while events.count < Self.unitsAtOnce {
@@ -255,13 +257,10 @@ public actor BinlogSource: Source {
 
     /// What a killed process left at the end of the last file is its end; elsewhere it is damage.
     private func stopNotice(_ what: String) -> SourceEvent {
-        let isLast = self.files.isEmpty
+        if !self.files.isEmpty { self.failure = .corrupt("\(self.path): \(what)") }
         self.files = []
         self.reader = nil
-        return .notice(
-            SourceNotice(
-                kind: isLast ? "truncated" : "damaged",
-                text: "\(self.path): \(what)\(isLast ? "" : "; the files behind it are left out")"))
+        return .notice(SourceNotice(kind: "truncated", text: "\(self.path): \(what)"))
     }
 
     /// Files are not told.

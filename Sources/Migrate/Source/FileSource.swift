@@ -75,7 +75,9 @@ public actor FileSource: Source {
         case .stream(let position):
             try self.check(position)
             guard case .file(let place) = position else { break }
-            guard let part = self.parts.lastIndex(where: { $0.start <= place.offset }) else { break }
+            guard let part = self.parts.lastIndex(where: { $0.start <= place.offset }) else {
+                break
+            }
             try self.beginCommands(part, at: place.offset, database: place.database)
         }
         return SourceOpening(

@@ -312,6 +312,8 @@ public final class RedisLink: Sendable {
         }
         core.countConnection()
         channel.read()
+        let watch = self.watch(channel, address)
+        defer { watch?.cancel() }
         return await withTaskCancellationHandler {
             do {
                 try await ended.futureResult.get()
@@ -323,6 +325,21 @@ public final class RedisLink: Sendable {
             }
         } onCancel: {
             channel.close(promise: nil)
+        }
+    }
+
+    /// How often it is asked whether the master is still where it was.
+    static let watchEvery = Duration.seconds(5)
+
+    /// Ends the connection once another server is the master: the old one may be cut off and live.
+    private func watch(_ channel: any Channel, _ address: RedisAddress) -> Task<Void, Never>? {
+        guard let resolve = self.resolve else { return nil }
+        return Task {
+            while !Task.isCancelled {
+                try? await Task.sleep(for: Self.watchEvery)
+                guard let found = try? await resolve(), found != address else { continue }
+                return channel.close(promise: nil)
+            }
         }
     }
 
