@@ -82,7 +82,11 @@ extension PikaMigrate {
             do {
                 let process = try MigrateProcess(self.flags.settings())
                 try await process.run()
-            } catch { throw end(error) }
+            } catch {
+                // Without destructors: a store of the source's copy may still be flushed.
+                Glibc._exit(end(error).rawValue)
+            }
+            Glibc._exit(0)
         }
     }
 

@@ -18,6 +18,7 @@ public actor PikaSource: Source {
     private var units: [BinlogUnits] = []
     private var reading = Reading.waiting(.firstCopy)
     private var stopped = false
+    private var closing: Task<Void, Never>?
     private var idleAt: [PikaLogPosition] = []
     private var replicationID = ""
     private var runID = ""
@@ -107,14 +108,22 @@ public actor PikaSource: Source {
     }
 
     /// Ends reading; copy and logs stay.
+    ///
+    /// Every call returns only when nothing of the copy is open any more.
     public func stop() async {
         self.stopped = true
-        await self.refresher.close()
+        if let closing = self.closing { return await closing.value }
         guard let replica = self.replica else { return }
         self.replica = nil
         self.units = []
         self.reading = .waiting(.firstCopy)
-        try? await NIOThreadPool.singleton.runIfActive { replica.close() }
+        let refresher = self.refresher
+        let closing = Task {
+            await refresher.close()
+            try? await NIOThreadPool.singleton.runIfActive { replica.close() }
+        }
+        self.closing = closing
+        await closing.value
     }
 
     // MARK: - Reading

@@ -41,6 +41,7 @@ public actor RedisSource: Source {
     private var spool: Spool?
     private var link: RedisLink?
     private var running: Task<Void, Never>?
+    private var closing: Task<Void, Never>?
     private let ending = Mutex<SourceError?>(nil)
     private var reading = Reading.between(after: 0)
     /// The last position that was given out.
@@ -180,7 +181,16 @@ public actor RedisSource: Source {
     private func wake() { self.spool?.announceChange() }
 
     /// Ends reading; what was spooled stays.
+    ///
+    /// Every call returns only when nothing of the spool is open any more.
     public func stop() async {
+        if let closing = self.closing { return await closing.value }
+        let closing = Task { await self.close() }
+        self.closing = closing
+        await closing.value
+    }
+
+    private func close() async {
         self.ending.withLock { $0 = $0 ?? .stopped }
         self.running?.cancel()
         self.spool?.announceChange()
