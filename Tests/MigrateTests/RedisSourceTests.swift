@@ -240,7 +240,7 @@ struct RedisSourceTests {
     @Test("A snapshot goes on at a point between two keys")
     func resumesSnapshot() async throws {
         let fake = try await FakeRedis()
-        let values = (0..<3000).map { ("key\($0)", String(repeating: "v", count: 1000 + $0)) }
+        let values = (0..<1200).map { ("key\($0)", String(repeating: "v", count: 1000 + $0)) }
         fake.answer(FakeRedis.fullSync(Follower.first, 7, FakeRedis.snapshot(values)))
         let follower = Follower(fake)
         _ = try await follower.source.start(.fresh)

@@ -54,7 +54,7 @@ public final class Job: Sendable {
 
     /// Runs to the end; throws how it ended otherwise.
     public func run() async throws(RunError) {
-        _ = try self.settings.endpoint("source")
+        if try self.sourceLocation() == nil { _ = try self.settings.endpoint("source") }
         _ = try self.settings.endpoint("target")
         let lock: DirectoryLock
         do {
@@ -98,11 +98,7 @@ public final class Job: Sendable {
 
     /// A new reader of the source.
     func makeSource() throws(RunError) -> any Source {
-        let url = self.settings.text("source.url")
-        let location: SourceLocation?
-        do throws(SourceError) { location = try SourceLocation.parse(url) } catch {
-            throw .usage("\(error)")
-        }
+        let location = try self.sourceLocation()
         if let source = location?.makeFileSource() { return source }
         if case .sentinel(let addresses, let name) = location {
             return try self.makeSentinelSource(addresses, name)
@@ -117,6 +113,12 @@ public final class Job: Sendable {
             password: { (try? endpoint.password()) ?? nil }, tls: endpoint.tls)
         link.syncEveryMilliseconds = 1_000
         return self.makeRedisSource(link)
+    }
+
+    private func sourceLocation() throws(RunError) -> SourceLocation? {
+        do throws(SourceError) {
+            return try SourceLocation.parse(self.settings.text("source.url"))
+        } catch { throw .usage("\(error)") }
     }
 
     private func makePikaSource(_ endpoint: Endpoint) -> PikaSource {
