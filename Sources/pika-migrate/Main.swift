@@ -8,7 +8,8 @@ struct PikaMigrate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pika-migrate", abstract: "Moves live data into and out of Pika.",
         subcommands: [
-            Run.self, Status.self, Limit.self, Pause.self, Resume.self, Stop.self, Config.self,
+            Run.self, Status.self, Limit.self, Pause.self, Resume.self, Stop.self, Inspect.self,
+            Config.self,
         ])
 }
 
@@ -135,6 +136,18 @@ extension PikaMigrate {
             abstract: "Drains a running job and ends it.")
         @OptionGroup var flags: SettingFlags
         func run() async throws { try await ask(self.flags, "POST", "/stop") }
+    }
+
+    /// An RDB file.
+    struct Inspect: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Reads an RDB file to its end, and says what is in it, as JSON.")
+        @Argument(help: "The file.") var path: String
+        func run() throws {
+            do { FileDescriptorText.output(try Migrate.Inspect.file(self.path)) } catch {
+                throw end(error)
+            }
+        }
     }
 
     /// The settings.

@@ -12,6 +12,7 @@ import tempfile
 import time
 
 import serve
+from bench_migrate import MigrateBench
 from pikalib import Failure, Server, free_base_port, wait_for
 from throttle import LONG_WINDOW, ThrottleBench
 
@@ -21,7 +22,7 @@ WANTED = {  # the least ratio, by bench
     "copy": 0.5, "follow": 0.3, "catch-up": 0.3,
 }
 MEMORY_LIMIT = 200_000_000
-BENCHES = ["serve", "copy", "follow", "memory", "throttle"]
+BENCHES = ["serve", "copy", "follow", "memory", "throttle", "migrate"]
 
 
 class Redis(Server):
@@ -186,6 +187,11 @@ class Bench:
 
     # follow
 
+    def migrate(self):
+        if not self.options.migrate:
+            raise Failure("the bench migrate needs --migrate BINARY")
+        MigrateBench(self).run()
+
     def write_million(self, master, requests):
         subprocess.run(
             ["redis-benchmark", "-p", str(master.port), "-t", "set", "-n", str(requests), "-c", "50",
@@ -251,10 +257,10 @@ def main():
     parser.add_argument("bench", nargs="?", default="all",
                         choices=[*BENCHES, "large", "all"])
     parser.add_argument("--pika", required=True)
-    parser.add_argument("--load", help="the binary of bench-load; serve needs it")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", default="", help="serve: only rows with this in their names")
-    parser.add_argument("--keys", type=int, default=10_000_000, help="large: how many keys")
+tools/lib/build-release bench-load
+tools/lib/build-release pika-migrate
+exec python3 -B tools/lib/bench.py --pika .build/release/pika \
+    --load .build/release/bench-load --migrate .build/release/pika-migrate "$@"
     parser.add_argument("--quick", action="store_true", help="a fifth of the work, for a first look")
     parser.add_argument("--directory", help="where the data lie, for want of /tmp")
     options = parser.parse_args()
@@ -262,6 +268,7 @@ def main():
     if options.bench in ("serve", "all") and options.load is None:
         parser.error("serve needs --load beside --pika")
     options.load = options.load and os.path.abspath(options.load)
+    options.migrate = options.migrate and os.path.abspath(options.migrate)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = Bench(options)
     try:

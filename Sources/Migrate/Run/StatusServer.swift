@@ -116,6 +116,7 @@ private final class StatusHandler: ChannelInboundHandler {
 /// Asks a running job of the same machine.
 public struct StatusClient: Sendable {
     private static let maxAddressBytes = 1_024
+    private static let patience = TimeAmount.seconds(5)
     private let directory: String
 
     /// A client for the job of a directory.
@@ -145,8 +146,12 @@ public struct StatusClient: Sendable {
             let request =
                 "\(method) \(path) HTTP/1.0\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n"
             try await channel.writeAndFlush(channel.allocator.buffer(string: request))
+            // A port that was a job's may be somebody else's by now.
+            channel.eventLoop.scheduleTask(in: Self.patience) { channel.close(promise: nil) }
             let answer = try await promise.futureResult.get()
-            guard let end = answer.range(of: "\r\n\r\n") else { return answer }
+            guard let end = answer.range(of: "\r\n\r\n") else {
+                throw RunError.usage("no job answers at \(address)")
+            }
             return String(answer[end...])
         } catch {
             throw .usage("no job runs in \(self.directory): \(error)")

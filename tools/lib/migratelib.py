@@ -1,0 +1,129 @@
+"""What the demonstration and the bench of pika-migrate share."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from pikalib import Failure, Server, wait_for
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class Redis(Server):
+    """A redis-server in a directory of its own."""
+
+    def __init__(self, name, directory, port, *arguments):
+        super().__init__(name, "redis-server", directory, port)
+        self.arguments = arguments
+
+    def start(self, seconds=30):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                ["redis-server", "--port", str(self.port), "--save", "",
+                 "--repl-diskless-sync-delay", "0", *self.arguments],
+                cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+        def answers():
+            try:
+                client = self.client()
+            except OSError:
+                return False
+            try:
+                return client.call("PING") == "PONG"
+            except (Failure, OSError, EOFError):
+                return False
+            finally:
+                client.close()
+
+        wait_for(f"the start of {self.name}", answers, seconds, 0.02)
+        return self
+
+
+class Migration:
+    """A run of pika-migrate with a job's directory."""
+
+    def __init__(self, binary, directory, source, target, *settings):
+        self.binary, self.directory = binary, directory
+        self.source, self.target, self.settings = source, target, settings
+        self.process = None
+        self.log = directory + ".log"
+
+    def start(self):
+        arguments = [self.binary, "run", "--from", self.source, "--to", self.target,
+                     "--dir", self.directory]
+        for setting in self.settings:
+            arguments += ["--set", setting]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return self
+
+    def status(self):
+        """What the run says of itself; None while it does not answer."""
+        answer = subprocess.run(
+            [self.binary, "status", "--dir", self.directory], capture_output=True, text=True)
+        try:
+            return json.loads(answer.stdout)
+        except ValueError:
+            if self.process.poll() is not None:
+                raise Failure(f"pika-migrate ended with code {self.process.returncode}:\n"
+                              + self.log_tail()) from None
+            return None
+
+    def command(self, *words):
+        subprocess.run([self.binary, *words, "--dir", self.directory], check=True,
+                       capture_output=True)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self, seconds=20):
+        """SIGTERM; returns the exit code."""
+        if self.process is None or self.process.poll() is not None:
+            return None
+        self.process.terminate()
+        return self.process.wait(seconds)
+
+    def wait_for(self, what, condition, seconds, pause=0.1):
+        """Waits for a status for which the condition holds, and returns it."""
+        def check():
+            status = self.status()
+            return status if status and condition(status) else None
+        return wait_for(what, check, seconds, pause)
+
+    def peak_memory(self):
+        with open(f"/proc/{self.process.pid}/status") as file:
+            for line in file:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        return 0
+
+    def log_tail(self, lines=15):
+        with open(self.log, errors="replace") as file:
+            return "".join(file.readlines()[-lines:])
+
+
+def compare(source, target):
+    """Compares two servers by client commands alone; returns the comparer's output and code."""
+    done = subprocess.run(
+        [sys.executable, "-B", os.path.join(ROOT, "Tests", "migrate", "compare.py"),
+         f"127.0.0.1:{source}", f"127.0.0.1:{target}", "--map", "0=0"],
+        capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def caught_up(migration, source, seconds=60):
+    """Waits until the run has applied all that the source has written."""
+    client = source.client()
+    end = int(client.info("replication")["master_repl_offset"])
+    client.close()
+    started = time.monotonic()
+    migration.wait_for(
+        "catching up",
+        lambda s: s["phase"] == "streaming" and s["applied_offset"] >= end
+        and s["lag_bytes"] == 0, seconds)
+    return time.monotonic() - started
