@@ -140,7 +140,7 @@ extension Job {
         case .stream(let position), .done(let position):
             var place = position
             // A target that lost its last writes has an older place: from there.
-            if let low = try await state.low(), !low.covers(position, database: 0) { place = low }
+            if let low = try await state.low(), !low.coversAll(position) { place = low }
             beginning.checkpoint.phase = .stream(place)
             beginning.from = .stream(place)
             beginning.resume.doubtfulUnits =

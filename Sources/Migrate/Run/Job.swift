@@ -125,8 +125,12 @@ public final class Job: Sendable {
         var configuration = PikaSourceConfiguration(
             address: endpoint.address, user: endpoint.user,
             password: { (try? endpoint.password()) ?? nil },
-            directory: Path.join(self.directory, "replica"))
+            directory: Path.join(self.directory, "replica"),
+            announcedPort: self.settings.number("source.announced-port"))
         configuration.tls = endpoint.tls
+        configuration.receiveBytesPerSecond = UInt64(self.settings.number("limit.receive-bytes"))
+        let meter = self.meter
+        configuration.log = { line in meter.update { $0.lastTrouble = line } }
         configuration.followsLostWrites = self.settings.text("source.lost-writes") == "follow"
         return PikaSource(configuration)
     }

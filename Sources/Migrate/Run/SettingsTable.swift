@@ -42,7 +42,8 @@ enum SettingsTable {
             "End with exit code 0 once the stream has been followed to its present end."),
         Self.row(
             "source", "url", .text, "\"\"",
-            "redis://[user@]host:port; rediss:// = TLS, verified. Never with a password."),
+            "redis://[user@]host:port or pika://host:port; rediss:// = TLS, verified. Never with a password."
+        ),
         Self.row(
             "source", "password-file", .text, "\"\"",
             "File with the password; read again at each connection. Without it: PIKA_MIGRATE_SOURCE_PASSWORD."
@@ -56,6 +57,9 @@ enum SettingsTable {
         Self.row(
             "source", "lost-writes", .choice(["stop", "follow"]), "\"stop\"",
             "A source that has less than was applied: end with exit code 6, or take over its data."),
+        Self.row(
+            "source", "announced-port", .number, "29221",
+            "What a Pika source knows us by, beside our address; nothing listens there."),
         Self.row(
             "target", "url", .text, "\"\"",
             "pika://host:port or redis://host:port; pikas:// and rediss:// = TLS, verified."),
@@ -113,6 +117,9 @@ enum SettingsTable {
         Self.row(
             "policy", "program", .choice(["fail", "skip"]), "\"skip\"",
             "Scripts and functions; what they wrote is copied."),
+        Self.row(
+            "limit", "receive-bytes", .number, "0",
+            "Bytes a second received from a Pika source; 0 = none."),
         Self.row(
             "limit", "snapshot-bytes", .number, "0",
             "Bytes a second to the target while copying; 0 = none."),

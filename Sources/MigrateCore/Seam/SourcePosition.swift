@@ -28,6 +28,14 @@ public enum SourcePosition: Sendable, Equatable {
     }
 }
 
+extension SourcePosition {
+    /// Whether everything that `other` has, in all logs, lies before this.
+    public func coversAll(_ other: SourcePosition) -> Bool {
+        guard case .pika(let theirs) = other else { return self.covers(other, database: 0) }
+        return theirs.databases.keys.allSatisfy { self.covers(other, database: $0) }
+    }
+}
+
 /// A position in the stream of a Redis or Valkey.
 public struct RedisPosition: Sendable, Equatable {
     /// Whose history the offset counts: 40 hexadecimal digits.
