@@ -257,10 +257,11 @@ def main():
     parser.add_argument("bench", nargs="?", default="all",
                         choices=[*BENCHES, "large", "all"])
     parser.add_argument("--pika", required=True)
-tools/lib/build-release bench-load
-tools/lib/build-release pika-migrate
-exec python3 -B tools/lib/bench.py --pika .build/release/pika \
-    --load .build/release/bench-load --migrate .build/release/pika-migrate "$@"
+    parser.add_argument("--load", help="the binary of bench-load; serve needs it")
+    parser.add_argument("--migrate", help="pika-migrate, for the bench of that name")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", default="", help="serve: only rows with this in their names")
+    parser.add_argument("--keys", type=int, default=10_000_000, help="large: how many keys")
     parser.add_argument("--quick", action="store_true", help="a fifth of the work, for a first look")
     parser.add_argument("--directory", help="where the data lie, for want of /tmp")
     options = parser.parse_args()
