@@ -42,7 +42,7 @@ enum SettingsTable {
             "End with exit code 0 once the stream has been followed to its present end."),
         Self.row(
             "source", "url", .text, "\"\"",
-            "redis://[user@]host:port or pika://host:port; rediss:// = TLS, verified. Never with a password."
+            "redis://[user@]host:port, pika://host:port, sentinel://host:port,host:port/NAME, rdb:PATH, aof:PATH, pika-dump:PATH, binlog:PATH?db=N; rediss:// = TLS, verified. Never with a password."
         ),
         Self.row(
             "source", "password-file", .text, "\"\"",
