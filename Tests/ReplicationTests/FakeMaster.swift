@@ -212,12 +212,16 @@ final class FakeReplicationHandler: ChannelInboundHandler {
             }
             return
         }
+        // A script may hold an item twice, under the sessions of two connections.
         let (chips, limit) = self.box.state.withLock { state in
-            (
-                (state.chips[ack.database] ?? []).filter {
-                    $0.end.position > ack.start.position
-                }, state.chipsPerFrame
-            )
+            var sent = ack.start.position
+            var chips: [BinlogChip] = []
+            for var chip in state.chips[ack.database] ?? [] where chip.end.position > sent {
+                sent = chip.end.position
+                chip.session = ack.session
+                chips.append(chip)
+            }
+            return (chips, state.chipsPerFrame)
         }
         for start in stride(from: 0, to: chips.count, by: limit) {
             let part = Array(chips[start..<min(start + limit, chips.count)])

@@ -24,6 +24,8 @@ public struct ReplicaConfiguration: Sendable {
     public var leastRequestTimeoutMilliseconds = 1_000
     /// Whether items are acknowledged before they are on the disk (`binlog-sync no`).
     public var acknowledgesBeforeSync = false
+    /// Silence of the master after which a database is asked for anew; as real Pika.
+    public var masterSilenceTimeout: Duration = .seconds(20)
 
     /// Creates a configuration.
     public init(

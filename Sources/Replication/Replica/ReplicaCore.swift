@@ -72,6 +72,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
             announcedHost: self.configuration.announcedHost, auth: nil, databases: self.names)
         let password = self.configuration.masterAuth()
         limits.auth = password.isEmpty ? nil : password
+        limits.silenceTimeout = self.configuration.masterSilenceTimeout
         self.session = ReplicaSession(limits, now: self.loop.instant)
         self.linkLost = self.loop.instant
         self.logger.info("following \(master)\(force ? " with new copies" : "")")
