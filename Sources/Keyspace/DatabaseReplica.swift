@@ -190,7 +190,12 @@ extension Database {
             mark = try onLog { () throws(BinlogError) in try state.log.mark(at: position) }
         }
         state.publish(mark)
-        forEachObserver { $0.applied(position, database: index) }
+        // The sync may have been done before this: its news said less than may be sent now.
+        let sendable = self.sendable
+        forEachObserver { observer in
+            observer.applied(position, database: index)
+            observer.sendable(sendable, database: index)
+        }
     }
 
     // MARK: Roles
