@@ -132,6 +132,7 @@ public final class ReplicationService: Sendable {
         status.master = self.masterSide.status()
         let replica = self.link.status()
         status.replica = replica.master == nil ? nil : replica
+        status.receivedBytes = self.receiving.receivedBytes
         return status
     }
 }

@@ -6,6 +6,8 @@ public struct ReplicationStatus: Hashable, Sendable {
     public var master = MasterStatus()
     /// What a replica knows; nil without SLAVEOF.
     public var replica: ReplicaStatus?
+    /// Bytes received from masters since the start, binlog and files, with their framing.
+    public var receivedBytes: UInt64 = 0
 
     /// Creates an empty status.
     public init() {}

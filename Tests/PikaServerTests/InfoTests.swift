@@ -1,3 +1,4 @@
+import Synchronization
 import Testing
 
 @testable import PikaServer
@@ -27,6 +28,28 @@ struct InfoTests {
         #expect(rates.operationsPerSecond == 500)
         #expect(rates.inputKilobytesPerSecond == 0)
         #expect(rates.outputKilobytesPerSecond == 1)
+    }
+
+    @Test("CONFIG RESETSTAT begins every total at 0 again, the commands and both directions too")
+    func resetStatistics() {
+        let loop = LoopCounters()
+        let statistics = Statistics(loops: [loop], nowMilliseconds: 0)
+        loop.connections.store(3, ordering: .relaxed)
+        loop.inputBytes.store(500, ordering: .relaxed)
+        statistics.reset(commands: 40, replicationInput: 1_000, replicationOutput: 2_000)
+        #expect(
+            statistics.totals(commands: 40, replicationInput: 1_000, replicationOutput: 2_000)
+                == StatisticsTotals())
+        loop.inputBytes.store(507, ordering: .relaxed)
+        let later = statistics.totals(
+            commands: 42, replicationInput: 1_003, replicationOutput: 2_000)
+        #expect(later.commands == 2)
+        #expect(later.inputBytes == 7)
+        #expect(later.replicationInputBytes == 3)
+        #expect(later.connections == 0)
+        // The rates of the interval count from the reset on, not back to before it.
+        statistics.sample(later, nowMilliseconds: 1_000)
+        #expect(statistics.rates.operationsPerSecond == 2)
     }
 
     @Test("A schedule is due once in its window, over midnight too, and on its day only")

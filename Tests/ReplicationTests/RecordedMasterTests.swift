@@ -53,6 +53,9 @@ struct RecordedMasterTests {
         }
         #expect(acknowledged)
         #expect(replica.status(0)?.copy?.bytesSentTwice == 0)
+        let files = script.dumps.values.reduce(0) { $0 + $1.totalBytes }
+        let items = script.chips.values.joined().reduce(0) { $0 + $1.item.count }
+        #expect(replica.limiter.receivedBytes > UInt64(files + items), "INFO counts both")
         #expect(replica.link.status().isEligibleForMaster)
     }
 

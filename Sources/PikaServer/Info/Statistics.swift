@@ -10,12 +10,6 @@ public final class LoopCounters: Sendable {
     let outputBytes = Atomic<UInt64>(0)
 
     init() {}
-
-    func reset() {
-        connections.store(0, ordering: .relaxed)
-        rejectedConnections.store(0, ordering: .relaxed)
-        closedForOutput.store(0, ordering: .relaxed)
-    }
 }
 
 /// Totals over all loops at one moment.
@@ -27,6 +21,22 @@ struct StatisticsTotals: Sendable, Equatable {
     var commands: UInt64 = 0
     var replicationInputBytes: UInt64 = 0
     var replicationOutputBytes: UInt64 = 0
+
+    /// What came after an earlier moment.
+    func since(_ earlier: StatisticsTotals) -> StatisticsTotals {
+        var totals = self
+        for path in Self.counters {
+            totals[keyPath: path] -= min(earlier[keyPath: path], totals[keyPath: path])
+        }
+        return totals
+    }
+
+    private static var counters: [WritableKeyPath<StatisticsTotals, UInt64>] {
+        [
+            \.connections, \.rejectedConnections, \.inputBytes, \.outputBytes, \.commands,
+            \.replicationInputBytes, \.replicationOutputBytes,
+        ]
+    }
 }
 
 /// Figures of the last interval.
@@ -65,13 +75,27 @@ final class Statistics: Sendable {
 
     let loops: [LoopCounters]
     private let interval: Mutex<Interval>
+    /// What CONFIG RESETSTAT found: the counters themselves only grow.
+    private let origin = Mutex(StatisticsTotals())
 
     init(loops: [LoopCounters], nowMilliseconds: Int64) {
         self.loops = loops
         interval = Mutex(Interval(atMilliseconds: nowMilliseconds))
     }
 
-    func totals(replicationInput: UInt64, replicationOutput: UInt64) -> StatisticsTotals {
+    /// Totals since the start, or since CONFIG RESETSTAT.
+    func totals(
+        commands: UInt64, replicationInput: UInt64, replicationOutput: UInt64
+    ) -> StatisticsTotals {
+        let all = self.all(
+            commands: commands, replicationInput: replicationInput,
+            replicationOutput: replicationOutput)
+        return all.since(origin.withLock { $0 })
+    }
+
+    private func all(
+        commands: UInt64, replicationInput: UInt64, replicationOutput: UInt64
+    ) -> StatisticsTotals {
         var sum = StatisticsTotals()
         for loop in loops {
             sum.connections += loop.connections.load(ordering: .relaxed)
@@ -79,6 +103,7 @@ final class Statistics: Sendable {
             sum.inputBytes += loop.inputBytes.load(ordering: .relaxed)
             sum.outputBytes += loop.outputBytes.load(ordering: .relaxed)
         }
+        sum.commands = commands
         sum.replicationInputBytes = replicationInput
         sum.replicationOutputBytes = replicationOutput
         return sum
@@ -99,8 +124,12 @@ final class Statistics: Sendable {
         }
     }
 
-    /// CONFIG RESETSTAT.
-    func reset() {
-        for loop in loops { loop.reset() }
+    /// CONFIG RESETSTAT: every total begins at 0 again; rates go on.
+    func reset(commands: UInt64, replicationInput: UInt64, replicationOutput: UInt64) {
+        let all = self.all(
+            commands: commands, replicationInput: replicationInput,
+            replicationOutput: replicationOutput)
+        origin.withLock { $0 = all }
+        interval.withLock { $0.totals = StatisticsTotals() }
     }
 }

@@ -106,10 +106,20 @@ extension Administration {
 
     var totals: StatisticsTotals {
         let traffic = replication?.traffic ?? (receivedBytes: 0, sentBytes: 0)
-        var totals = statistics.totals(
-            replicationInput: traffic.receivedBytes, replicationOutput: traffic.sentBytes)
-        totals.commands = UInt64(clamping: environment.withLock { $0?.requestCount } ?? 0)
-        return totals
+        return statistics.totals(
+            commands: commandCount, replicationInput: traffic.receivedBytes,
+            replicationOutput: traffic.sentBytes)
+    }
+
+    func resetTotals() {
+        let traffic = replication?.traffic ?? (receivedBytes: 0, sentBytes: 0)
+        statistics.reset(
+            commands: commandCount, replicationInput: traffic.receivedBytes,
+            replicationOutput: traffic.sentBytes)
+    }
+
+    private var commandCount: UInt64 {
+        UInt64(clamping: environment.withLock { $0?.requestCount } ?? 0)
     }
 
     private var taskFigures: TaskFigures {

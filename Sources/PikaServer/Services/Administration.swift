@@ -164,8 +164,8 @@ final class Administration: ServerServices {
     }
 
     func configResetStatistics() -> AdminReply {
-        statistics.reset()
         environment.withLock { $0 }?.resetCounts()
+        resetTotals()
         return .ok
     }
 

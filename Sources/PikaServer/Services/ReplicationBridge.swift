@@ -90,8 +90,10 @@ final class ReplicationBridge: ReplicationControl {
     }
 
     var traffic: (receivedBytes: UInt64, sentBytes: UInt64) {
-        let master = service.status().master
-        return (0, master.binlogBytesSent + master.snapshotBytesSent)
+        let status = service.status()
+        return (
+            status.receivedBytes, status.master.binlogBytesSent + status.master.snapshotBytesSent
+        )
     }
 
     func writeInfo(_ text: inout InfoText) {

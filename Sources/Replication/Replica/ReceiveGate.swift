@@ -33,6 +33,7 @@ final class ReceiveGate: ChannelDuplexHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let count = UInt64(self.unwrapInboundIn(data).readableBytes)
+        self.limiter.note(receivedBytes: count)
         let covered = min(count, self.prepaidBytes)
         self.prepaidBytes -= covered
         self.owedBytes += count - covered

@@ -9,6 +9,7 @@ public final class ReceiveLimiter: Sendable {
     public static let pieceBytes: UInt64 = 262_144
 
     private let bucket: Mutex<TokenBucket>
+    private let received = Atomic<UInt64>(0)
 
     /// Creates a limiter; 0 = no limit.
     public init(bytesPerSecond: UInt64, now: UInt64) {
@@ -24,6 +25,14 @@ public final class ReceiveLimiter: Sendable {
     /// The most to ask for at once, so that bursts stay within their bound.
     public var grantBytes: UInt64 {
         self.bucket.withLock { $0.grantBytes }
+    }
+
+    /// Bytes received from masters since the start, binlog and files.
+    public var receivedBytes: UInt64 { self.received.load(ordering: .relaxed) }
+
+    /// Counts bytes that came in.
+    func note(receivedBytes count: UInt64) {
+        self.received.wrappingAdd(count, ordering: .relaxed)
     }
 
     /// Changes the rate at once.
