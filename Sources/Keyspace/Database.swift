@@ -52,6 +52,7 @@ public final class Database: @unchecked Sendable {
         var refusal: String?
         var applyFailure: KeyspaceError?
         var ignoredItemCount: UInt64
+        var flushRules = FlushRules()
         var isClosed = false
     }
 
@@ -77,7 +78,7 @@ public final class Database: @unchecked Sendable {
         notes = Mutex(
             Notes(
                 history: opened.history, applyFailure: opened.stoppedBy,
-                ignoredItemCount: opened.ignoredItemCount))
+                ignoredItemCount: opened.ignoredItemCount, flushRules: opened.flushRules))
         currentHistoryID = historyID(opened.history)
         tracker = opened.tracker
         mayFlush = opened.tracker.isInsideGroup
@@ -97,7 +98,8 @@ public final class Database: @unchecked Sendable {
         notes.withLock {
             $0 = Notes(
                 history: opened.history, applyFailure: opened.stoppedBy,
-                ignoredItemCount: $0.ignoredItemCount + opened.ignoredItemCount)
+                ignoredItemCount: $0.ignoredItemCount + opened.ignoredItemCount,
+                flushRules: opened.flushRules)
         }
         refuses.store(false, ordering: .sequentiallyConsistent)
         setLogError(false)

@@ -20,6 +20,7 @@ struct OpenedDatabase {
     /// An item that is not known here; nothing is applied from it on.
     var stoppedBy: KeyspaceError?
     var ignoredItemCount: UInt64 = 0
+    var flushRules = FlushRules()
     /// A master's log was cut by a power loss: its peers must know it by another run id.
     var hasNewHistory = false
 }
@@ -158,6 +159,9 @@ struct DatabaseOpener {
             history: entries, clock: LogClock(),
             hasNewHistory: role == .master && lostPower)
         do throws(KeyspaceError) {
+            opened.flushRules =
+                try FlushRulesFile.read(in: files.logDirectory, fileSystem: fileSystem)?.rules
+                ?? FlushRules()
             try restoreLostRows(rows, probes: probes, stores: stores)
             try LogReplay(files: files, rows: rows, historyID: historyID(entries)).run(
                 &opened, until: published)

@@ -97,7 +97,8 @@ extension Database {
         _ items: UnsafeBufferPointer<ReceivedItem>?, in state: LogState
     ) throws(KeyspaceError) {
         let replayer = ItemReplayer(
-            stores: live.stores, clock: clock, historyID: currentHistoryID, events: events)
+            stores: live.stores, clock: clock, historyID: currentHistoryID, events: events,
+            flushRules: notes.withLock { $0.flushRules })
         let pass = ReplayPass(replayer: replayer, from: start)
         do throws(KeyspaceError) {
             if let items {

@@ -8,7 +8,7 @@ public import SyncProtocol
 public enum ItemApplier {
     /// Applies one item to the stores in `only`.
     ///
-    /// FLUSHDB is not applied here: it exchanges whole stores (``flushTarget(_:)``).
+    /// FLUSHDB is not applied here: it exchanges whole stores (``flushTarget(_:typeIsWithoutMeaning:)``).
     ///
     /// - Parameters:
     ///   - effect: the effect of the item's word.
@@ -55,8 +55,11 @@ public enum ItemApplier {
     /// The stores that a `flushdb` item empties.
     ///
     /// A 3.5.0 master logs `FLUSHDB hash` as it was typed and means that type alone.
+    ///
+    /// - Parameter typeIsWithoutMeaning: the writer was a 3.5.5, which takes the type, logs it, and
+    ///   empties everything.
     public static func flushTarget(
-        _ arguments: UnsafeBufferPointer<Bytes>
+        _ arguments: UnsafeBufferPointer<Bytes>, typeIsWithoutMeaning: Bool = false
     ) throws(ApplyError) -> StoreKinds {
         switch arguments.count {
         case 1: return .all
@@ -66,7 +69,7 @@ public enum ItemApplier {
             guard let kind = storeKind(named: word) else {
                 throw .badArgument(effect: .flushdb, index: 1)
             }
-            return StoreKinds(kind)
+            return typeIsWithoutMeaning ? .all : StoreKinds(kind)
         default: throw .argumentCount(effect: .flushdb, actual: arguments.count)
         }
     }

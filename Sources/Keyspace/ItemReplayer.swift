@@ -21,15 +21,20 @@ final class ItemReplayer {
     private(set) var pendingItemCount = 0
     private var arguments = ItemArguments()
     private let historyID: HistoryID
+    private let flushRules: FlushRules
     private let events: KeyEvents?
     /// Keys written while somebody watched, to be reported once readers see what was written.
     private var touched: [[UInt8]] = []
     private var touchedAll = false
 
-    init(stores: StoreSet, clock: LogClock, historyID: HistoryID, events: KeyEvents? = nil) {
+    init(
+        stores: StoreSet, clock: LogClock, historyID: HistoryID, events: KeyEvents? = nil,
+        flushRules: FlushRules
+    ) {
         transactions = stores.makeTransactions()
         self.clock = clock
         self.historyID = historyID
+        self.flushRules = flushRules
         self.events = events
     }
 
@@ -61,7 +66,9 @@ final class ItemReplayer {
             return .applied
         }
         if effect == .flushdb {
-            return .flush(try ItemApplier.flushTarget(words).intersection(only))
+            let target = try ItemApplier.flushTarget(
+                words, typeIsWithoutMeaning: flushRules.emptiesAll(at: end))
+            return .flush(target.intersection(only))
         }
         if let events, events.isActive { noteTouched(effect, words) }
         do throws(ApplyError) {

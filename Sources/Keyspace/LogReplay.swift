@@ -22,7 +22,8 @@ struct LogReplay {
         guard start < published.position else { return }
 
         let replayer = ItemReplayer(
-            stores: opened.live.stores, clock: LogClock(highest: startTime), historyID: historyID)
+            stores: opened.live.stores, clock: LogClock(highest: startTime), historyID: historyID,
+            flushRules: opened.flushRules)
         let pass = ReplayPass(replayer: replayer, from: start)
         let cursor = try onLog { () throws(BinlogError) in try log.makeCursor(at: start) }
         while pass.failure == nil {

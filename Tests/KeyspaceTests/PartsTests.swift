@@ -300,6 +300,36 @@ struct MarkFileTests {
         try check(Self.state)
         try check(HistoryFile(entries: Self.entries))
         try check(Self.snapshot)
+        var rules = FlushRules()
+        rules.set(emptiesAll: true, from: BinlogPosition(fileNumber: 1, offset: 10))
+        rules.set(emptiesAll: false, from: BinlogPosition(fileNumber: 2, offset: 0))
+        try check(FlushRulesFile(rules: rules))
+    }
+
+    @Test("FLUSHDB of a type means what it meant to the master that wrote that part of the log")
+    func flushRules() {
+        func at(_ file: UInt32, _ offset: UInt64) -> BinlogPosition {
+            BinlogPosition(fileNumber: file, offset: offset)
+        }
+        var rules = FlushRules()
+        #expect(!rules.emptiesAll(at: at(9, 9)))
+        rules.set(emptiesAll: false, from: at(0, 0))
+        #expect(rules.entries.isEmpty, "as without a rule")
+        rules.set(emptiesAll: true, from: at(1, 10))
+        rules.set(emptiesAll: true, from: at(1, 90))
+        #expect(rules.entries.count == 1)
+        #expect(!rules.emptiesAll(at: at(1, 10)))
+        #expect(rules.emptiesAll(at: at(1, 11)))
+        rules.set(emptiesAll: false, from: at(2, 0))
+        #expect(rules.emptiesAll(at: at(2, 0)))
+        #expect(!rules.emptiesAll(at: at(2, 1)))
+        // A copy of an older position took the log's place: what lay behind it is over.
+        rules.set(emptiesAll: true, from: at(0, 5))
+        #expect(rules.entries == [FlushRules.Entry(from: at(0, 5), emptiesAll: true)])
+        for number in 0..<200 {
+            rules.set(emptiesAll: number % 2 == 1, from: at(3, UInt64(number)))
+        }
+        #expect(rules.entries.count == FlushRules.maximumEntries)
     }
 
     @Test("A damaged file is an error that names it")

@@ -227,6 +227,29 @@ struct ReplicaTests {
         keyspace.close()
     }
 
+    @Test("FLUSHDB of a type empties everything from a 3.5.5, the type from a 3.5.0; replays too")
+    func typedFlush() throws {
+        let rig = try Rig()
+        let keyspace = try rig.open()
+        let database = keyspace.databases[0]
+        try database.becomeReplica()
+        let items = try Self.foreignItems([
+            ["SET", "a", "1"], ["flushdb", "hash"], ["SET", "b", "1"], ["HSET", "h", "f", "v"],
+            ["flushdb", "hash"], ["SET", "c", "1"],
+        ])
+        try deliver(items[..<3], to: database)
+        #expect(try database.string("a") == "1", "a 3.5.0 wrote this")
+        try database.setTypedFlush(emptiesAll: true)
+        try deliver(items[3...], to: database)
+        #expect(try database.string("a") == nil, "a 3.5.5 wrote this")
+        #expect(try database.string("c") == "1")
+        // What the stores had in memory only is done once more.
+        let again = try rig.killed().open()
+        #expect(try again.databases[0].rawRows() == database.rawRows())
+        again.close()
+        keyspace.close()
+    }
+
     @Test("Items that fail everywhere in the same way have no effect")
     func withoutEffect() throws {
         let rig = try Rig()

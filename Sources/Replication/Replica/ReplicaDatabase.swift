@@ -113,6 +113,8 @@ final class ReplicaDatabase: @unchecked Sendable {
                 if try records.load(database.name) != point {
                     try records.save(point, for: database.name)
                 }
+                try database.setTypedFlush(
+                    emptiesAll: !master.isPeer && master.replicationID != nil)
                 if !history.isEmpty, history != database.history {
                     try database.setHistory(history)
                 }
