@@ -75,6 +75,12 @@ extension ClientCommands {
             try x.requireCount(3...3, "client", "no-evict")
             guard x[2].isWord("on") || x[2].isWord("off") else { throw CommandError.syntax }
             x.reply.ok()
+        } else if word.isWord("pause") {
+            try pause(&x)
+        } else if word.isWord("unpause") {
+            try x.requireCount(2...2, "client", "unpause")
+            x.environment.pause.end()
+            x.reply.ok()
         } else if word.isWord("reply") {
             try reply(&x)
         } else if word.isWord("tracking") || word.isWord("caching") {
@@ -100,6 +106,24 @@ extension ClientCommands {
         } else {
             throw x.unknownSubcommand("CLIENT")
         }
+    }
+
+    private static func pause(_ x: inout Execution) throws {
+        try x.requireCount(3...4, "client", "pause")
+        guard let milliseconds = Decimal.parseInteger(x[2]) else {
+            throw CommandError.reply("ERR timeout is not an integer or out of range")
+        }
+        guard milliseconds >= 0 else { throw CommandError.reply("ERR timeout is negative") }
+        var mode = Pause.Mode.all
+        if x.count == 4 {
+            if x[3].isWord("write") {
+                mode = .writes
+            } else if !x[3].isWord("all") {
+                throw CommandError.reply("ERR CLIENT PAUSE mode must be WRITE or ALL")
+            }
+        }
+        x.environment.pause.begin(mode, milliseconds: milliseconds, x.environment.services)
+        x.reply.ok()
     }
 
     private static func reply(_ x: inout Execution) throws {
@@ -133,15 +157,23 @@ extension ClientCommands {
         let idle = now - record.lastRequestSeconds.load(ordering: .relaxed)
         let isOwn = record.id == x.client.record.id
         let row = isOwn ? x.rowIndex : record.lastCommand.load(ordering: .relaxed)
-        let command = row >= 0 ? "\(x.environment.table.rows[row].name)" : "NULL"
+        var command = row >= 0 ? "\(x.environment.table.rows[row].name)" : "NULL"
+        if isOwn { command += "|" + x[1].lowercasedText }
+        let argumentBytes = isOwn ? x.arguments.reduce(0) { $0 + $1.count } : 0
         let subscribed = record.subscriptions
         return "id=\(record.id) addr=\(record.address) laddr=\(record.localAddress)"
             + " fd=\(record.descriptor) name=\(record.name) age=\(now - record.createdSeconds)"
             + " idle=\(idle) flags=\(flags(record)) db=\(record.database.load(ordering: .relaxed))"
             + " sub=\(subscribed.channels) psub=\(subscribed.patterns) ssub=\(subscribed.shards)"
-            + " multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0"
+            + " multi=-1 qbuf=\(isOwn ? requestBytes(x) : 0) qbuf-free=0 argv-mem=\(argumentBytes) multi-mem=0 rbs=0 rbp=0 obl=0"
             + " oll=0 omem=0 tot-mem=0 events=r cmd=\(command) user=default redir=-1"
             + " resp=\(record.protocolVersion.load(ordering: .relaxed))\n"
+    }
+
+    /// Bytes of the request that is executed.
+    private static func requestBytes(_ x: borrowing Execution) -> Int {
+        func header(_ count: Int) -> Int { "\(count)".utf8.count + 3 }
+        return x.arguments.reduce(header(x.count)) { $0 + header($1.count) + $1.count + 2 }
     }
 
     /// Letters for what a connection is doing: monitor, listening, waiting, none of them.

@@ -120,6 +120,8 @@ public final class ClientState {
     var subscriptions: Subscriptions?
     /// Set by MONITOR.
     var monitors: Monitors?
+    /// WAIT that is not over.
+    var replicaWait: ReplicaWait.Pending?
     /// Which replies are sent (CLIENT REPLY).
     var replyMode = ReplyMode.on
 

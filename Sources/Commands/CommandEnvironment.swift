@@ -28,6 +28,8 @@ public final class CommandEnvironment: Sendable {
     public let slowLog = SlowLog()
     let broker = Broker()
     let monitors = Monitors()
+    /// CLIENT PAUSE.
+    public let pause = Pause()
     let cursors = ScanCursors()
     /// What CONFIG RESETSTAT has set to zero.
     private let baseline = Mutex<[CommandCounts]>([])
@@ -65,6 +67,15 @@ public final class CommandEnvironment: Sendable {
     /// Calls `body` once, on any thread, when connections that were told `gateClosed` may go on.
     public func whenGateOpen(_ body: @escaping @Sendable () -> Void) {
         self.keyspace.gate.whenOpen(body)
+    }
+
+    /// Calls `body` once, on any thread, when a connection that was told `postponed` may go on.
+    public func whenDue(_ client: ClientState, _ body: @escaping @Sendable () -> Void) {
+        if client.replicaWait != nil {
+            self.services.after(milliseconds: ReplicaWait.intervalMilliseconds, body)
+        } else {
+            self.pause.whenOver(body)
+        }
     }
 
     /// Lets go of the slow pool's processors; no work may run any more.

@@ -11,6 +11,8 @@ enum CommandError: Error {
     case reply(StaticString)
     /// An error reply made at run time: code word and text.
     case text(String)
+    /// The command waits for what time brings: it is executed again a little later.
+    case again
     /// The command touches too much for an event loop: it is run again on the slow pool.
     case deferToPool
     /// The command waits for elements: `ClientState.waiter` is set.

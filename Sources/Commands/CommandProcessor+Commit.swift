@@ -103,7 +103,7 @@ extension CommandProcessor {
                         client.mute(&x.pointee.reply, from: replyStart)
                         self.batch.replies -= 1
                     }
-                case .commitFirst, .pool, .block, .batchToPool:
+                case .commitFirst, .pool, .block, .postpone, .batchToPool:
                     self.batch.replies = replies
                     return .busy
                 }

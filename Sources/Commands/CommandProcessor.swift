@@ -30,6 +30,9 @@ public enum ProcessNext: Sendable {
     /// input when the waiter is woken (`KeyWaiter.whenWoken`), and interrupt it when its time is
     /// over.
     case blocked(BlockedRequest)
+    /// The first request of the rest waits for its time: call `process` again with the rest of the
+    /// input when `CommandEnvironment.whenDue` calls back.
+    case postponed
     /// Close the connection once the output is written.
     case close
 
@@ -247,6 +250,11 @@ extension CommandProcessor {
                         preconditionFailure("a command waits for nothing")
                     }
                     return .blocked(BlockedRequest(waiter: waiter))
+                case .postpone:
+                    if let stop = self.finishBatch(client, input, position, closes: false) {
+                        return stop
+                    }
+                    return .postponed
                 case .batchToPool:
                     position = end
                     self.batch.replies += 1
@@ -305,6 +313,8 @@ extension CommandProcessor {
         case pool
         /// It was executed and ends the connection.
         case close
+        /// Its time has not come; it was not executed.
+        case postpone
         /// It waits for elements; it was not executed.
         case block
         /// Everything that is uncommitted, this request included, must run on the slow pool.
@@ -327,6 +337,7 @@ extension CommandProcessor {
             client.transaction?.hasFailed = true
             return .next
         }
+        if self.environment.pause.isOn, self.isPaused(row, index, client) { return .postpone }
         if let transaction = client.transaction {
             if let step = self.transact(row, index, client, transaction) { return step }
         } else if index == self.environment.table.transactionRows.multi {
@@ -374,6 +385,7 @@ extension CommandProcessor {
             switch error {
             case .deferToPool: return self.handToPool()
             case .blocked: return .block
+            case .again: return .postpone
             default: x.pointee.replyError(error)
             }
         } catch {

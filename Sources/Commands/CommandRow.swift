@@ -42,6 +42,8 @@ public struct CommandFlags: OptionSet, Sendable, Hashable {
     public static let blocking = CommandFlags(rawValue: 1 << 15)
     /// Allowed to a connection of RESP2 that listens to channels.
     public static let subscribed = CommandFlags(rawValue: 1 << 16)
+    /// Waits with the writes when those are paused (CLIENT PAUSE WRITE).
+    public static let pausedWithWrites = CommandFlags(rawValue: 1 << 18)
     /// Carries a password: neither MONITOR nor the slow log shows it.
     public static let secret = CommandFlags(rawValue: 1 << 17)
 }

@@ -16,7 +16,7 @@ public final class CommandTable: Sendable {
             + ServerCommands.rows
             + CommandCommands.rows + BitCommands.rows + HyperLogLogCommands.rows
             + StringValueCommands.rows + KeyspaceCommands.rows + ObjectCommands.rows
-            + RangeCommands.rows + SortCommands.rows + PubSubCommands.rows
+            + RangeCommands.rows + SortCommands.rows + PubSubCommands.rows + ReplicaWait.rows
             + ObservationCommands.rows + DumpCommands.rows
             + TransactionCommands.rows + BlockingCommands.rows + ScriptCommands.rows
         self.index = WordIndex(self.rows.map(\.name))
@@ -46,6 +46,7 @@ struct TransactionRows {
     let select: Int?
     /// Executed at once.
     let immediate: [Int]
+    let client: Int
     /// They empty databases.
     let flushes: [Int]
 
@@ -56,6 +57,7 @@ struct TransactionRows {
         self.watch = find(["watch"]).first
         self.select = find(["select"]).first
         self.immediate = find(["discard", "quit", "reset"])
+        self.client = find(["client"]).first ?? -1
         self.flushes = find(["flushdb", "flushall"])
     }
 }

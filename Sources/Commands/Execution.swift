@@ -240,7 +240,7 @@ extension Execution {
         switch error {
         case .reply(let text): self.reply.error(text)
         case .text(let text): self.reply.error(text)
-        case .deferToPool, .blocked:
+        case .deferToPool, .blocked, .again:
             preconditionFailure("a deferred command has no error reply")
         }
     }

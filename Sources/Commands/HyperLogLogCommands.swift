@@ -12,7 +12,8 @@ enum HyperLogLogCommands {
             "pfadd", arity: -2, flags: [.write, .growsData, .fast], keys: .one, group: .string,
             since: "2.8.9", summary: "Adds elements to a HyperLogLog.", handler: pfadd),
         CommandRow(
-            "pfcount", arity: -2, flags: [.readonly, .multi], keys: .all, group: .string,
+            "pfcount", arity: -2, flags: [.pausedWithWrites, .readonly, .multi], keys: .all,
+            group: .string,
             since: "2.8.9", summary: "Estimates the number of elements of HyperLogLogs.",
             handler: pfcount),
         CommandRow(

@@ -32,10 +32,12 @@ enum PubSubCommands {
             since: "7.0.0", summary: "Stops listening to shard channels.",
             handler: { unsubscribe(&$0, .shard, "sunsubscribe") }),
         CommandRow(
-            "publish", arity: 3, flags: [.fast], keys: .none, group: .pubsub, since: "2.0.0",
+            "publish", arity: 3, flags: [.fast, .pausedWithWrites], keys: .none, group: .pubsub,
+            since: "2.0.0",
             summary: "Sends a message to a channel.", handler: { publish(&$0, .channel) }),
         CommandRow(
-            "spublish", arity: 3, flags: [.fast], keys: .none, group: .pubsub, since: "7.0.0",
+            "spublish", arity: 3, flags: [.fast, .pausedWithWrites], keys: .none, group: .pubsub,
+            since: "7.0.0",
             summary: "Sends a message to a shard channel.", handler: { publish(&$0, .shard) }),
         CommandRow(
             "pubsub", arity: -2, flags: [.container], keys: .none, group: .pubsub,

@@ -1,4 +1,5 @@
 public import PikaStorage
+public import SyncProtocol
 
 /// Answer of an administrative service, written to the client by the command.
 public enum AdminReply: Sendable, Equatable {
@@ -64,6 +65,12 @@ public protocol ServerServices: AnyObject, Sendable {
     func slaveOfNoOne(force: Bool) -> AdminReply
     /// DBSLAVEOF db [force | NO ONE | filenum offset], arguments after the word; slow pool.
     func dbSlaveOf(_ arguments: [String]) -> AdminReply
+
+    /// Replicas that have told that a position of a database's log is durable there (WAIT).
+    func replicaCount(database: Int, having position: BinlogPosition) -> Int
+
+    /// Calls `body` once, on any thread, after a time.
+    func after(milliseconds: Int64, _ body: @escaping @Sendable () -> Void)
 
     // MARK: Data
 

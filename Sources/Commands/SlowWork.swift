@@ -79,7 +79,7 @@ public final class SlowWork: @unchecked Sendable {
                     blocked.unread = Array(all[position...])
                     self.blocked = blocked
                     position = all.count
-                case .busy, .gateClosed:
+                case .busy, .gateClosed, .postponed:
                     preconditionFailure("the pool waits itself")
                 }
             }

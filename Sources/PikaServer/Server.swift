@@ -79,7 +79,8 @@ public final class Server: Sendable {
                 scanner: KeyScanner(databases: databases, pool: backgroundPool),
                 maintenance: Maintenance(
                     databases: databases, pool: backgroundPool, fileSystem: fileSystem, log: log),
-                replication: opened.replication, fileSystem: fileSystem, log: log),
+                replication: opened.replication, fileSystem: fileSystem, log: log,
+                timers: group),
             stop: onShutdown)
         environment = CommandEnvironment(
             keyspace: opened.keyspace, services: administration)

@@ -90,12 +90,25 @@ final class Harness {
             switch result.next {
             case .readMore, .close: return output
             case .yield, .gateClosed, .busy: break
+            case .postponed:
+                self.postponed[client.record.id] = rest
+                return output
             case .blocked(let blocked):
                 self.waiting[client.record.id] = blocked.unread + rest
                 self.woken.add(client.record.id, when: blocked.waiter)
                 return output
             }
         }
+    }
+
+    /// Input of clients whose first request waits for its time.
+    private(set) var postponed: [UInt64: [UInt8]] = [:]
+
+    /// Lets a postponed client try again.
+    func resume(_ client: ClientState? = nil) -> [Reply] {
+        let client = client ?? self.client
+        let input = self.postponed.removeValue(forKey: client.record.id) ?? []
+        return Reply.parseAll(self.send(input, as: client))
     }
 
     /// Input of blocked clients, from the request that waits on.
@@ -219,6 +232,8 @@ final class StubServices: ServerServices {
         var clients: [ClientRecord] = []
         var killed: [UInt64] = []
         var calls: [String] = []
+        var replicas = 0
+        var delayed: [@Sendable () -> Void] = []
         var settings = ["maxclients": "20000", "timeout": "60"]
         var passwords: [String: AccessLevel] = [:]
     }
@@ -277,6 +292,22 @@ final class StubServices: ServerServices {
     }
     func diskRecovery() -> AdminReply { self.note("recover") }
     func keyCount(database: Int) -> Int64 { 42 }
+    func replicaCount(database: Int, having position: BinlogPosition) -> Int {
+        self.state.withLock { $0.replicas }
+    }
+    func after(milliseconds: Int64, _ body: @escaping @Sendable () -> Void) {
+        _ = self.note("after \(milliseconds)")
+        self.state.withLock { $0.delayed.append(body) }
+    }
+    func setReplicas(_ count: Int) { self.state.withLock { $0.replicas = count } }
+    /// Lets the time come for which bodies wait.
+    func runDelayed() {
+        let bodies = self.state.withLock { state in
+            defer { state.delayed = [] }
+            return state.delayed
+        }
+        for body in bodies { body() }
+    }
     func noteSlow(command: String, microseconds: Int64, client: ClientRecord) {
         _ = self.note("slow \(command)")
     }

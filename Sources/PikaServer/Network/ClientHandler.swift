@@ -214,6 +214,14 @@ final class ClientHandler: ChannelDuplexHandler {
             services.environment.whenGateOpen {
                 eventLoop.execute { handler.value.becomeOpen() }
             }
+        case .postponed:
+            flushOutput(context)
+            state = .busy
+            let handler = NIOLoopBound(self, eventLoop: loop.eventLoop)
+            let eventLoop = loop.eventLoop
+            services.environment.whenDue(client) {
+                eventLoop.execute { handler.value.becomeOpen() }
+            }
         case .blocked(let blocked):
             flushOutput(context)
             block(blocked, context)

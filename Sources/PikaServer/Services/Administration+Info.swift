@@ -26,7 +26,8 @@ extension Administration {
         case .clients:
             text.clients(
                 connected: registry.count,
-                blocked: keyspace.databases.reduce(0) { $0 + $1.events.waiterCount },
+                blocked: keyspace.databases.reduce(0) { $0 + $1.events.waiterCount }
+                    + (environment.withLock { $0 }?.pause.waiterCount ?? 0),
                 limit: conf.settings.maxClients)
         case .stats: text.stats(totals, statistics.rates, taskFigures)
         case .commandExecCount: writeCallCounts(&text)

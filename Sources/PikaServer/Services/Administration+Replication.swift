@@ -1,4 +1,5 @@
 import Commands
+import SyncProtocol
 
 /// What the server needs of replication; the real one is ``ReplicationBridge``.
 protocol ReplicationControl: AnyObject, Sendable {
@@ -13,6 +14,8 @@ protocol ReplicationControl: AnyObject, Sendable {
     /// Bytes of replication received and sent since the start.
     var traffic: (receivedBytes: UInt64, sentBytes: UInt64) { get }
     var isSaving: Bool { get }
+    /// Replicas that have acknowledged a position of a database's log.
+    func replicaCount(database: Int, having position: BinlogPosition) -> Int
     /// Takes changed settings over.
     func apply(_ settings: Settings)
     func shutdown()

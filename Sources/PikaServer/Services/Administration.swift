@@ -1,8 +1,10 @@
 import Commands
 import FileIO
 import Keyspace
+import NIOCore
 import NIOPosix
 import PikaStorage
+import SyncProtocol
 import Synchronization
 
 /// What administrative commands ask of the server: INFO, CONFIG, replication, maintenance.
@@ -19,6 +21,7 @@ final class Administration: ServerServices {
     let fileSystem: any FileSystem
     let startedSeconds: Int64
     let log: ServerLog
+    private let timers: any EventLoopGroup
     private let redisItems = RedisItems()
     /// Slow commands go into the process's log, too (`slowlog-write-errorlog`).
     let slowLogIsWritten = Atomic<Bool>(false)
@@ -36,6 +39,7 @@ final class Administration: ServerServices {
         replication = parts.replication
         fileSystem = parts.fileSystem
         log = parts.log
+        timers = parts.timers
         startedSeconds = ServerClock.unixSeconds()
         self.stop = stop
     }
@@ -51,6 +55,7 @@ final class Administration: ServerServices {
         var replication: (any ReplicationControl)?
         var fileSystem: any FileSystem
         var log: ServerLog
+        var timers: any EventLoopGroup
     }
 
     var role: ServerRole {
@@ -91,6 +96,18 @@ final class Administration: ServerServices {
         guard slowLogIsWritten.load(ordering: .relaxed) else { return }
         log.warning("slow command: \(command), \(microseconds) us, from \(client.address)")
     }
+
+    func replicaCount(database: Int, having position: BinlogPosition) -> Int {
+        replication?.replicaCount(database: database, having: position) ?? 0
+    }
+
+    func after(milliseconds: Int64, _ body: @escaping @Sendable () -> Void) {
+        let delay = TimeAmount.milliseconds(min(milliseconds, Self.longestDelayMilliseconds))
+        timers.next().scheduleTask(in: delay, body)
+    }
+
+    /// A century, which the clock of the timers can hold.
+    private static let longestDelayMilliseconds: Int64 = 100 * 365 * 86_400_000
 
     func shutdown(client: ClientRecord) -> AdminReply? {
         log.info("SHUTDOWN from \(client.address)")

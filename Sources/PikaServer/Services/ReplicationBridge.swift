@@ -1,6 +1,7 @@
 import Commands
 import Replication
 import ReplicationCore
+import SyncProtocol
 
 /// Joins the server to replication: commands in, INFO out.
 final class ReplicationBridge: ReplicationControl {
@@ -87,6 +88,16 @@ final class ReplicationBridge: ReplicationControl {
 
     var isSaving: Bool {
         service.status().master.backgroundSave.isRunning
+    }
+
+    func replicaCount(database: Int, having position: BinlogPosition) -> Int {
+        guard databaseNames.indices.contains(database) else { return 0 }
+        return service.status().master.replicas.count { replica in
+            replica.databases.contains {
+                $0.database == databaseNames[database] && $0.state == .streaming
+                    && $0.acknowledged >= position
+            }
+        }
     }
 
     var traffic: (receivedBytes: UInt64, sentBytes: UInt64) {
