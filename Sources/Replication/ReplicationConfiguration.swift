@@ -69,6 +69,8 @@ public struct ReplicationSettings: Hashable, Sendable {
     public var snapshotLeaseSeconds = 600
     /// Snapshots kept at once, per database.
     public var snapshotCountLimit = 4
+    /// Bytes of files that only snapshots hold any more, of all databases; 0 = no limit.
+    public var snapshotSizeLimitBytes: UInt64 = 50 << 30
     /// How long a lost replica keeps its binlog from being purged.
     public var lostReplicaLeaseSeconds = 1_800
     /// Bytes of binlog per database that replicas and snapshots may hold.

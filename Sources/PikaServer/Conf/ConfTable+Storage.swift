@@ -45,6 +45,15 @@ extension ConfTable {
             an interrupted replica can go on with it.
             """),
         ConfItem(
+            "snapshot-size-limit",
+            .bytes(53_687_091_200, 0...(1 << 50), into: \.snapshotSizeLimit),
+            unit: "bytes", from: .ours, live: true,
+            """
+            What snapshots for full syncs may hold of the disk: files that the databases do not
+            have any more. Beyond it snapshots are removed, first those that nobody reads, the
+            oldest first; a replica that was reading one copies anew. 0: no limit.
+            """),
+        ConfItem(
             "run-id", .text("", .hexDigits(count: 40), into: \.runID), commented: true,
             "Identity of this server for 3.5.0 replicas. Empty: made once and kept in log-path."),
         ConfItem(

@@ -68,6 +68,7 @@ public struct Settings: Sendable {
     package internal(set) var rsyncTimeoutMilliseconds = 0
     package internal(set) var snapshotJoinSeconds = 0
     package internal(set) var snapshotKeepSeconds = 0
+    package internal(set) var snapshotSizeLimit = 0
 
     // Slow log.
     package internal(set) var slowLogMicroseconds = 0

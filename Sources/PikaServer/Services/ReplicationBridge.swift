@@ -137,5 +137,6 @@ extension ReplicationSettings {
         replicaPriority = settings.slavePriority
         snapshotJoinSeconds = settings.snapshotJoinSeconds
         snapshotLeaseSeconds = settings.snapshotKeepSeconds
+        snapshotSizeLimitBytes = UInt64(settings.snapshotSizeLimit)
     }
 }

@@ -46,6 +46,8 @@ final class SnapshotCatalog {
     static let leasePersistence: Duration = .seconds(20)
     /// How long a database is left alone after a cut that failed.
     static let cutBackoff: Duration = .seconds(5)
+    /// How often it is looked at how much of the disk snapshots hold.
+    static let ceilingInterval: Duration = .seconds(5)
     /// When a replica of ours shall ask again while a snapshot is made.
     static let retryMilliseconds: UInt32 = 100
 
@@ -56,6 +58,8 @@ final class SnapshotCatalog {
     private var cuts: [Int: Cut] = [:]
     private var failedAt: [Int: MonotonicInstant] = [:]
     private var lastCutDuration: Duration = .milliseconds(300)
+    private var lastCeilingCheck = MonotonicInstant(nanoseconds: 0)
+    private var isCheckingCeiling = false
 
     init(storage: SnapshotStorage) {
         self.storage = storage
@@ -274,6 +278,49 @@ final class SnapshotCatalog {
             for id in connection.copiedSnapshots { self.renew(id, now: now) }
         }
         for (id, entry) in self.entries where entry.expires <= now && self.readerCount(id) == 0 {
+            self.remove(id, entry)
+        }
+        self.checkCeiling(now: now)
+    }
+
+    /// Removes snapshots that hold more of the disk than they may, even those that are read.
+    private func checkCeiling(now: MonotonicInstant) {
+        let limit = self.settings.snapshotSizeLimitBytes
+        guard limit > 0, !self.entries.isEmpty, !self.isCheckingCeiling,
+            now.since(self.lastCeilingCheck) >= Self.ceilingInterval
+        else { return }
+        self.lastCeilingCheck = now
+        self.isCheckingCeiling = true
+        let snapshots = self.entries.values.sorted { $0.since < $1.since }.map {
+            (stored: $0.stored, isRead: self.readerCount($0.stored.manifest.id) > 0)
+        }
+        let storage = self.storage
+        let core = self.core
+        self.context.pool.submit { _ in
+            let holders = snapshots.map { snapshot in
+                // What can't be looked at is not removed for its size; its lease ends some time.
+                SnapshotCeiling.Holder(
+                    id: snapshot.stored.manifest.id, isRead: snapshot.isRead,
+                    heldBytes: (try? storage.heldFiles(of: snapshot.stored)) ?? [:])
+            }
+            let victims = SnapshotCeiling.victims(holders, limitBytes: limit)
+            let heldBytes = SnapshotCeiling.heldBytes(holders)
+            storage.context.loop.execute {
+                core?.catalog.removeGreedy(victims, heldBytes: heldBytes)
+            }
+        }
+    }
+
+    private func removeGreedy(_ victims: [SnapshotID], heldBytes: UInt64) {
+        self.isCheckingCeiling = false
+        for id in victims {
+            guard let entry = self.entries[id] else { continue }
+            self.context.logger.warning(
+                "snapshots hold more of the disk than snapshot-size-limit: one is dropped",
+                metadata: [
+                    "id": "\(id)", "held_bytes": "\(heldBytes)",
+                    "limit": "\(self.settings.snapshotSizeLimitBytes)",
+                ])
             self.remove(id, entry)
         }
     }
