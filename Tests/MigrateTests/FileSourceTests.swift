@@ -1,6 +1,7 @@
 import FileIO
 import MigrateCore
 import RDB
+import RedisSync
 import TestKit
 import Testing
 

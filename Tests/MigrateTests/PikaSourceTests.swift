@@ -1,3 +1,4 @@
+import RedisSync
 import FileIO
 import Glibc
 import MigrateCore

@@ -105,14 +105,15 @@ public final class Job: Sendable {
         }
         let endpoint = try self.settings.endpoint("source")
         if ["pika", "pikas"].contains(endpoint.scheme) { return self.makePikaSource(endpoint) }
-        guard ["redis", "rediss", "valkey"].contains(endpoint.scheme) else {
+        let isShard = endpoint.scheme == "redis-shard"
+        guard isShard || ["redis", "rediss", "valkey"].contains(endpoint.scheme) else {
             throw .usage("sources of the kind \(endpoint.scheme):// are not supported")
         }
         var link = RedisLinkConfiguration(
             address: endpoint.address, user: endpoint.user,
             password: { (try? endpoint.password()) ?? nil }, tls: endpoint.tls)
         link.syncEveryMilliseconds = 1_000
-        return self.makeRedisSource(link)
+        return self.makeRedisSource(link, isShard: isShard)
     }
 
     private func sourceLocation() throws(RunError) -> SourceLocation? {
@@ -153,7 +154,7 @@ public final class Job: Sendable {
     }
 
     private func makeRedisSource(
-        _ link: RedisLinkConfiguration,
+        _ link: RedisLinkConfiguration, isShard: Bool = false,
         resolve: (@Sendable () async throws(SourceError) -> RedisAddress)? = nil
     ) -> RedisSource {
         let directory = self.settings.text("spool.dir")
@@ -163,6 +164,7 @@ public final class Job: Sendable {
             spoolLimits: SpoolLimits(
                 ceilingBytes: UInt64(self.settings.number("spool.max-gib")) << 30))
         configuration.resolve = resolve
+        configuration.allowsClusterNode = isShard
         configuration.acknowledgesApplied = self.settings.text("source.ack") == "applied"
         configuration.followsLostWrites = self.settings.text("source.lost-writes") == "follow"
         return RedisSource(configuration)

@@ -2,6 +2,7 @@ internal import Binlog
 internal import Keyspace
 internal import MigrateCore
 internal import NIOPosix
+internal import RedisSync
 internal import SyncProtocol
 
 /// Reads of a Pika by client commands.

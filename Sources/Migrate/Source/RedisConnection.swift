@@ -1,5 +1,6 @@
 public import NIOCore
 internal import NIOPosix
+public import RedisSync
 internal import Synchronization
 
 /// Why a request has no reply.

@@ -1,5 +1,6 @@
 internal import MigrateCore
 internal import NIOCore
+internal import RedisSync
 
 /// Reads one key of a Redis at one instant: values, deadline and offset in one transaction.
 ///

@@ -3,6 +3,7 @@ public import MigrateCore
 internal import NIOCore
 internal import NIOPosix
 internal import Synchronization
+internal import RedisSync
 
 /// How a Redis or Valkey is read.
 public struct RedisSourceConfiguration: Sendable {
@@ -18,6 +19,8 @@ public struct RedisSourceConfiguration: Sendable {
     public var acknowledgesApplied = false
     /// A source that lost writes is followed: what it has is copied anew.
     public var followsLostWrites = false
+    /// A node of a cluster is followed for itself.
+    public var allowsClusterNode = false
     /// The spool's files.
     public var fileSystem: any FileSystem
 
@@ -97,7 +100,7 @@ public actor RedisSource: Source {
                 self?.fail(error)
             }
         }
-        return await self.opening()
+        return try await self.opening()
     }
 
     /// Sets where reading begins; returns where the link has to begin instead of the spool's end.
@@ -149,10 +152,16 @@ public actor RedisSource: Source {
         self.link?.acknowledge(upTo: position.offset)
     }
 
-    private func opening() async -> SourceOpening {
+    private func opening() async throws(SourceError) -> SourceOpening {
         var description = "redis"
         var identity = self.configuration.link.address.description
         if let info = try? await self.refresher.info("server") {
+            if info["redis_mode"] == "cluster", !self.configuration.allowsClusterNode {
+                throw .unsupported(
+                    "the source is one node of a cluster: all its shards together are not"
+                        + " supported as a source yet; redis-shard://host:port copies this shard"
+                        + " alone, while no slots move")
+            }
             if let version = info["valkey_version"] {
                 description = "valkey \(version)"
             } else if let version = info["redis_version"] {

@@ -1,6 +1,7 @@
 public import MigrateCore
 internal import NIOCore
 internal import NIOPosix
+internal import RedisSync
 
 /// Asks Sentinels where a master is.
 public struct SentinelResolver: Sendable {

@@ -1,6 +1,7 @@
 internal import MigrateCore
 internal import NIOCore
 internal import NIOPosix
+internal import RedisSync
 
 /// A target as it was found.
 struct TargetServer: Sendable {

@@ -1,4 +1,5 @@
 internal import MigrateCore
+internal import RedisSync
 
 /// What the tool keeps in the target: the lock, the markers, the last checkpoint.
 struct TargetState: Sendable {

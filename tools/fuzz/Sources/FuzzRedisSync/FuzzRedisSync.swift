@@ -1,7 +1,7 @@
 import RedisSync
 
-/// Any bytes as a stream of commands, as replies of a master and as a manifest: an error or
-/// offsets that count what was consumed, never a trap.
+/// Any bytes as a stream of commands, as replies of a master or server, as an AOF and as a manifest:
+/// an error or offsets that count what was consumed, never a trap.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     let bytes = [UInt8](UnsafeBufferPointer(start: start, count: count))
@@ -20,6 +20,18 @@ public func fuzz(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
             }
         } catch {
             isRefused = true
+        }
+    }
+    var replies = RedisReplyParser()
+    replies.feed(bytes)
+    while let reply = try? replies.next() { _ = reply.text }
+    var rest = bytes[...]
+    pieces: while !rest.isEmpty {
+        switch AppendOnlySplitter.next(rest) {
+        case .command(let length), .annotation(let length, _):
+            precondition(length > 0 && length <= rest.count)
+            rest = rest.dropFirst(length)
+        case .incomplete, .malformed: break pieces
         }
     }
     _ = try? AppendOnlyManifest.files(of: String(decoding: bytes, as: UTF8.self))

@@ -2,9 +2,9 @@
 ///
 /// Annotations (`#TS:1700000000`) stand between commands, so their places are known only to one who
 /// has followed all lengths before.
-struct AppendOnlySplitter {
+public enum AppendOnlySplitter {
     /// What comes next.
-    enum Piece: Equatable {
+    public enum Piece: Equatable, Sendable {
         /// A command of so many bytes.
         case command(Int)
         /// An annotation of so many bytes; Unix seconds if it tells the time.
@@ -16,9 +16,10 @@ struct AppendOnlySplitter {
     }
 
     /// Longest line of a length, in bytes.
-    static let maxLineBytes = 1_024
+    public static let maxLineBytes = 1_024
 
-    static func next(_ bytes: ArraySlice<UInt8>) -> Piece {
+    /// What the bytes begin with.
+    public static func next(_ bytes: ArraySlice<UInt8>) -> Piece {
         guard let first = bytes.first else { return .incomplete }
         guard let (line, start) = Self.line(bytes, bytes.startIndex) else {
             return bytes.count > Self.maxLineBytes ? .malformed : .incomplete
