@@ -1,9 +1,9 @@
-import RedisSync
 import FileIO
 import Glibc
 import MigrateCore
 import NIOPosix
 import PikaStorage
+import RedisSync
 import SyncProtocol
 import Testing
 

@@ -2,8 +2,8 @@ public import FileIO
 public import MigrateCore
 internal import NIOCore
 internal import NIOPosix
-internal import Synchronization
 internal import RedisSync
+internal import Synchronization
 
 /// How a Redis or Valkey is read.
 public struct RedisSourceConfiguration: Sendable {
