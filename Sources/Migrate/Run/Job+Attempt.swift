@@ -24,6 +24,7 @@ extension Job {
         defer { keeperConnection.close() }
         let server = try await TargetServer.probe(endpoint, job: self.name, connection)
         let beginning = try await self.begin(server, connection, keeperConnection)
+        try await self.refuseCluster()
         let source = try self.makeSource()
         guard self.register(source) else { throw .stopped }
         defer { _ = self.register(nil) }
@@ -35,6 +36,18 @@ extension Job {
         let result = await self.work(beginning, source, opening)
         await source.stop()
         try result.get()
+    }
+
+    /// One node of a cluster would be a part of the data, taken for all of it.
+    private func refuseCluster() async throws(RunError) {
+        guard let endpoint = try? self.settings.endpoint("source"),
+            ["redis", "rediss", "valkey"].contains(endpoint.scheme),
+            let connection = try? await TargetServer.connect(endpoint)
+        else { return }
+        defer { connection.close() }
+        let info = (try? await TargetServer.text(connection, ["INFO", "server"])) ?? ""
+        guard RedisInfo(info)["redis_mode"] == "cluster" else { return }
+        throw .preflight("the source is a Redis Cluster, which is not supported as a source")
     }
 
     /// Finds where to go on, and takes the target over.
