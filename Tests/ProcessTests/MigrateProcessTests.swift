@@ -69,6 +69,28 @@ struct MigrateProcessTests {
         try world.waitUntilEqual(seconds: 30)
     }
 
+    @Test("A copy whose spool is lost in the middle is begun anew and leaves nothing behind")
+    func lostSpool() throws {
+        let world = try MigrateWorld()
+        let client = try #require(BlockingClient(port: world.source.port))
+        for number in 0..<3_000 {
+            #expect(client.call("SET", "key:\(number)", "\(number)") == .text("OK"))
+        }
+        try world.start("--set", "limit.snapshot-keys=400")
+        let target = try #require(BlockingClient(port: world.target.port))
+        for _ in 0..<1_000 {
+            if case .integer(let count)? = target.call("DBSIZE"), count > 500 { break }
+            usleep(10_000)
+        }
+        world.tool.kill()
+        world.removeSpool()
+        for number in 0..<3_000 where number % 2 == 0 {
+            #expect(client.call("DEL", "key:\(number)") == .integer(1))
+        }
+        try world.start()
+        try world.waitUntilEqual(seconds: 30)
+    }
+
     @Test("M9: SIGTERM drains and ends with code 0, and the next run goes on")
     func draining() throws {
         let world = try MigrateWorld()
@@ -111,7 +133,8 @@ struct MigrateProcessTests {
         try self.write(world, 1)
         try world.start()
         try world.waitUntilEqual(seconds: 30)
-        let other = try world.tool(directory: "other", "--set", "target.on-nonempty=merge")
+        let other = try world.tool(
+            directory: "other", ["--set", "target.on-nonempty=merge"])
         #expect(world.tool.waitForExit() == 7)
         other.kill()
     }
@@ -119,10 +142,12 @@ struct MigrateProcessTests {
     @Test("Unknown settings, passwords in URLs and missing ends are refused with code 2")
     func usage() throws {
         let world = try MigrateWorld()
-        #expect(try world.tool(directory: "x", "--set", "job.nmae=x").waitForExit() == 2)
+        #expect(try world.tool(directory: "x", ["--set", "job.nmae=x"]).waitForExit() == 2)
         #expect(
-            try world.tool(directory: "x", "--set", "source.url=redis://a:b@localhost:1")
-                .waitForExit() == 2)
+            try world.tool(
+                directory: "x", ["--set", "source.url=redis://a:b@localhost:1"]
+            )
+            .waitForExit() == 2)
     }
 }
 
@@ -166,10 +191,17 @@ final class MigrateWorld {
     }
 
     /// Starts the tool, again if it has run before.
-    func start() throws { self.tool = try self.tool(directory: "job") }
+    func start(_ more: String...) throws { self.tool = try self.tool(directory: "job", more) }
+
+    /// Removes what the job has of the source.
+    func removeSpool() {
+        _ = PikaProcess.spawn(
+            "/bin/rm", ["-rf", "\(self.directory)/job/spool"], directory: "/", output: "dev/null"
+        ).map(PikaProcess.wait)
+    }
 
     /// A tool with a job's directory of its own.
-    func tool(directory: String, _ more: String...) throws -> MigrateChild {
+    func tool(directory: String, _ more: [String] = []) throws -> MigrateChild {
         let child = try MigrateChild(
             PikaProcess.executable + "-migrate",
             [

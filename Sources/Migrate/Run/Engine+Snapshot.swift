@@ -6,7 +6,9 @@ extension Engine {
     func begin(_ start: SnapshotStart) async throws(RunError) {
         await self.drain()
         guard !Task.isCancelled else { throw .stopped }
-        if start.reason != .firstCopy { self.resume.isReconciling = true }
+        let isAnother = self.resume.hasPartOfCopy && !start.isResumed && !self.resume.merges
+        if start.reason != .firstCopy || isAnother { self.resume.isReconciling = true }
+        self.resume.hasPartOfCopy = true
         let reconciles = self.resume.isReconciling
         if !start.isResumed {
             // Positions of another history would cover units that were never applied.

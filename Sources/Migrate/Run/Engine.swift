@@ -10,6 +10,9 @@ struct ResumeState: Sendable {
     var replaces = false
     /// What the snapshot does not have must go at its end.
     var isReconciling = false
+    /// Some keys of a copy that was interrupted are in the target: a new copy must remove those that
+    /// it does not have.
+    var hasPartOfCopy = false
     /// Keys that the source does not know are left alone.
     var merges = false
 }

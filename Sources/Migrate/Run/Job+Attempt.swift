@@ -148,8 +148,14 @@ extension Job {
             return
         }
         switch checkpoint.phase {
-        case .copying: beginning.from = .fresh
-        case .snapshot(let point): beginning.from = .snapshot(point)
+        case .copying:
+            beginning.from = .fresh
+            let isEmpty = try await self.isEmpty(state)
+            beginning.resume.replaces = !isEmpty
+            beginning.resume.hasPartOfCopy = !isEmpty
+        case .snapshot(let point):
+            beginning.from = .snapshot(point)
+            beginning.resume.hasPartOfCopy = true
         case .stream(let position), .done(let position):
             var place = position
             // A target that lost its last writes has an older place: from there.
@@ -159,6 +165,14 @@ extension Job {
             beginning.resume.doubtfulUnits =
                 state.server.capabilities.hasTransactions ? 0 : WorkerLimits.maxBatchUnits
         }
+    }
+
+    private func isEmpty(_ state: TargetState) async throws(RunError) -> Bool {
+        for database in self.databases(state.server)
+        where database < state.server.capabilities.databases {
+            if try await state.hasKeys(database: database) { return false }
+        }
+        return true
     }
 
     /// What is wrong with the target's lock; nil = nothing.
