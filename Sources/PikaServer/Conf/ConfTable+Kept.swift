@@ -46,7 +46,7 @@ extension ConfTable {
             .integer(5000, 1...99999, below: .replace(with: 5000), above: .replace(with: 5000)),
             used: false, "Threshold of small compactions."),
         ConfItem(
-            "slotmigrate", .flag(false), used: false,
+            "slotmigrate", .flag(false), live: true, used: false,
             "Keeps the index for codis slots; not yet here."),
         ConfItem(
             "slotmigrate-thread-num",
