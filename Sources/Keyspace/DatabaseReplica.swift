@@ -203,6 +203,9 @@ extension Database {
 
     /// From now on the log is received: writes of clients are refused.
     ///
+    /// A history of our own in which nothing was written is given up, and the log ends where it
+    /// ended before the promotion: SLAVEOF NO ONE and back goes on where it was.
+    ///
     /// Blocks; on the pool, outside the gate. Nothing happens if it is a replica already.
     public func becomeReplica() throws(KeyspaceError) {
         maintenance.lock()
@@ -210,6 +213,7 @@ extension Database {
         try gate.withClosed { () throws(KeyspaceError) in
             lockCommitOnPool()
             defer { commitLock.unlock() }
+            if role == .master { try giveUpEmptyHistories() }
             try storeRole(.replica)
         }
     }
@@ -230,6 +234,29 @@ extension Database {
             try storeRole(.master)
         }
         requestSync()
+        forEachObserver { $0.logReplaced(database: index) }
+    }
+
+    /// The log first: entries behind its end are dropped when the database is opened.
+    private func giveUpEmptyHistories() throws(KeyspaceError) {
+        let state = logState
+        var entries = history
+        while entries.count > 1, let last = entries.last, state.log.end.position == last.start {
+            let mark: BinlogMark
+            do throws(BinlogError) {
+                mark = try state.log.mark(at: last.previousEnd)
+            } catch .position {
+                // The log begins here: what was before is in a snapshot or purged.
+                break
+            } catch {
+                throw .binlog(error)
+            }
+            try onLog { () throws(BinlogError) in try state.log.truncate(to: mark) }
+            state.publish(mark)
+            entries.removeLast()
+        }
+        guard entries != history else { return }
+        try storeHistory(entries)
         forEachObserver { $0.logReplaced(database: index) }
     }
 

@@ -128,6 +128,37 @@ struct ReplicaTests {
         for keyspace in [again, keyspace, master] { #expect(keyspace.close()) }
     }
 
+    @Test("A promotion without a write of its own is undone when the master comes back")
+    func promotionUndone() throws {
+        let (items, master, masterRig) = try Self.groupOfFive()
+        defer { withExtendedLifetime(masterRig) {} }
+        let rig = try Rig()
+        let keyspace = try rig.open()
+        let database = keyspace.databases[0]
+        try database.becomeReplica()
+        try deliver(items[..<1], to: database)
+        let history = database.history
+        for _ in 0..<2 {
+            try database.promote()
+            #expect(database.history.count == history.count + 1)
+            try database.becomeReplica()
+            #expect(database.history == history)
+            #expect(database.received == items[0].end)
+            #expect(database.published == items[0].end)
+        }
+        let again = try rig.killed().open()
+        #expect(again.databases[0].history == history)
+        #expect(again.databases[0].received == items[0].end)
+        try deliver(items[1...], to: again.databases[0])
+        #expect(try again.databases[0].rawRows() == master.databases[0].rawRows())
+        // With a write the history is real, and stays.
+        try database.promote()
+        try database.write(["set", "own", "1"])
+        try database.becomeReplica()
+        #expect(database.history.count == history.count + 1)
+        for keyspace in [again, keyspace, master] { #expect(keyspace.close()) }
+    }
+
     @Test("Items that do not continue the log are refused and change nothing")
     func notContiguous() throws {
         let (items, master, masterRig) = try Self.groupOfFive()
