@@ -261,6 +261,14 @@ struct RedisSourceTests {
         #expect(follower.starts.map(\.isResumed) == [true])
         #expect(before + follower.keys == values.map(\.0))
         await follower.source.stop()
+
+        // Without the spool a new copy takes its place, and the target has a part of the old one.
+        let other = Follower(fake)
+        _ = try await other.source.start(.snapshot(point))
+        try await other.read { if case .snapshotEnd = $0 { true } else { false } }
+        #expect(other.starts.map(\.reason) == [.historyGap])
+        #expect(other.keys == values.map(\.0))
+        await other.source.stop()
         await fake.stop()
     }
 

@@ -56,7 +56,11 @@ public actor PikaSource: Source {
         case .fresh:
             break
         case .snapshot(let point):
-            if !self.resume(point, in: replica) { replica.removeCut() }
+            if !self.resume(point, in: replica) {
+                replica.removeCut()
+                // A part of another cut is in the target: what the next one lacks must go.
+                self.reading = .waiting(.historyGap)
+            }
         case .stream(let position):
             guard case .pika(let position) = position else {
                 throw .stranger("the checkpoint is not one of a Pika")

@@ -52,6 +52,8 @@ public actor RedisSource: Source {
     private var idleAt: SourcePosition?
     private var lastPhase: SourcePhase?
 
+    /// A part of another snapshot is in the target: what the next one lacks must go.
+    private var startsOver = false
     /// The next snapshot's start is not said yet.
     private var isResuming = false
 
@@ -123,6 +125,7 @@ public actor RedisSource: Source {
                 let path = view.snapshotPath
             else {
                 try spool.removeAll()
+                self.startsOver = true
                 return nil
             }
             let file = try onSpoolFiles { () throws(FileError) in
@@ -351,7 +354,7 @@ public actor RedisSource: Source {
             }
             return events
         }
-        var reason = SnapshotReason.firstCopy
+        var reason: SnapshotReason = self.startsOver ? .historyGap : .firstCopy
         if let given = self.given {
             reason = .historyGap
             if let text = await self.lostWrites(given, view.origin) {
