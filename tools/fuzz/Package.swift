@@ -13,35 +13,11 @@ let fuzzed: [SwiftSetting] = [
     .unsafeFlags(["-sanitize=fuzzer,address", "-parse-as-library"]),
 ]
 
-/// One decoder's target.
-func decoder(_ name: String) -> Target {
-    .executableTarget(
-        name: name,
-        dependencies: ["SyncProtocol", .product(name: "NIOCore", package: "swift-nio")],
-        path: "Sources/\(name)", swiftSettings: fuzzed,
-        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
-}
-
 /// A module of ours, with the fuzzer's instrumentation.
 func instrumented(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(
         name: name, dependencies: dependencies, path: "Modules/\(name)",
         swiftSettings: Array(fuzzed.dropLast()) + [.unsafeFlags(["-sanitize=fuzzer,address"])])
-}
-
-/// The target of something that reads files.
-func reader(_ name: String, _ modules: [Target.Dependency]) -> Target {
-    .executableTarget(
-        name: name, dependencies: modules + ["FileIO", "SyncProtocol", "TestKit"],
-        path: "Sources/\(name)", swiftSettings: fuzzed,
-        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
-}
-
-/// The target of a module that needs no other.
-func pure(_ name: String, _ module: String) -> Target {
-    .executableTarget(
-        name: name, dependencies: [.byName(name: module)], path: "Sources/\(name)",
-        swiftSettings: fuzzed, linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
 }
 
 let package = Package(
@@ -68,15 +44,13 @@ let package = Package(
         instrumented("TestKit", ["FileIO", "SyncProtocol"]),
         instrumented("RDB", []),
         instrumented("RedisSync", []),
-        pure("FuzzRDB", "RDB"),
-        pure("FuzzRedisSync", "RedisSync"),
-        reader("FuzzBinlog", ["Binlog"]),
-        reader("FuzzSidecar", ["Binlog"]),
-        reader("FuzzResume", ["ResumeStore"]),
-        decoder("FuzzRequests"),
-        decoder("FuzzResponses"),
-        decoder("FuzzFileRequests"),
-        decoder("FuzzFileResponses"),
-        decoder("FuzzFrames"),
+        .executableTarget(
+            name: "fuzz",
+            dependencies: [
+                "SyncProtocol", "FileIO", "Binlog", "ResumeStore", "TestKit", "RDB", "RedisSync",
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: fuzzed,
+            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])]),
     ]
 )

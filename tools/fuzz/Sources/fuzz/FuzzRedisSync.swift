@@ -2,20 +2,19 @@ import RedisSync
 
 /// Any bytes as a stream of commands, as replies of a master or server, as an AOF and as a manifest:
 /// an error or offsets that count what was consumed, never a trap.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzz(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
-    let bytes = [UInt8](UnsafeBufferPointer(start: start, count: count))
+func fuzzRedisSync(_ input: UnsafeBufferPointer<UInt8>) {
+    let bytes = [UInt8](input)
     var cutter = CommandStreamCutter(offset: 0)
     var handshake = ReplicaHandshake(ReplicaRequest(password: [1], allowsSync: true))
     var isRefused = false
-    for start in stride(from: 0, to: count, by: 5) {
-        let piece = bytes[start..<min(count, start + 5)]
+    for start in stride(from: 0, to: input.count, by: 5) {
+        let piece = bytes[start..<min(input.count, start + 5)]
         _ = try? handshake.received(piece)
         if isRefused { continue }
         cutter.feed(piece)
         do throws(CommandStreamError) {
             while let command = try cutter.next() {
-                precondition(command.endOffset <= UInt64(count))
+                precondition(command.endOffset <= UInt64(input.count))
                 precondition(cutter.unitEnd <= command.endOffset)
             }
         } catch {
@@ -35,23 +34,4 @@ public func fuzz(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
         }
     }
     _ = try? AppendOnlyManifest.files(of: String(decoding: bytes, as: UTF8.self))
-    return 0
-}
-
-/// SwiftPM renames an executable's entry point, so libFuzzer's own `main` is not found.
-@_silgen_name("LLVMFuzzerRunDriver")
-private func runFuzzer(
-    _ count: UnsafeMutablePointer<CInt>,
-    _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>,
-    _ body: @convention(c) (UnsafePointer<UInt8>, Int) -> CInt
-) -> CInt
-
-/// The renamed entry point.
-@_cdecl("FuzzRedisSync_main")
-public func entryPoint(
-    _ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?
-) -> CInt {
-    var count = count
-    var arguments = arguments
-    return runFuzzer(&count, &arguments) { fuzz($0, $1) }
 }
