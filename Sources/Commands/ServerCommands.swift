@@ -22,7 +22,8 @@ enum ServerCommands {
                 "time", arity: 1, flags: [.fast], keys: .none, group: .server, since: "2.6.0",
                 summary: "Returns the time of the server.", handler: time),
             CommandRow(
-                "shutdown", arity: -1, flags: [.admin, .commitsFirst], keys: .none, group: .server,
+                "shutdown", arity: -1, flags: [.admin, .commitsFirst, .noMulti], keys: .none,
+                group: .server,
                 since: "1.0.0", summary: "Stops the server.", handler: shutdown),
         ]
 
