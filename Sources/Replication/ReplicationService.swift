@@ -2,6 +2,7 @@ public import Keyspace
 public import NIOCore
 public import NIOPosix
 public import ReplicationCore
+internal import SyncProtocol
 
 /// Replication with both roles: serves replicas (port+2000, port+10001), and follows a master.
 ///
@@ -78,10 +79,19 @@ public final class ReplicationService: Sendable {
 
     /// Follows a master (`SLAVEOF host port [FORCE]`).
     ///
-    /// The same master as now: nothing changes, unless forced.
+    /// The same master as now: nothing changes, unless forced. A server that is connected here as a
+    /// replica is refused: both would wait for the other's writes for ever (F23).
     public func slaveOf(
         host: String, port: Int, force: Bool = false
     ) throws(ReplicaLinkError) {
+        for replica in self.masterSide.status().replicas.map(\.address)
+        where replica.port == port {
+            if replica.host == host
+                || (self.link.isThisMachine(replica.host) && self.link.isThisMachine(host))
+            {
+                throw .ring(host: host, port: port)
+            }
+        }
         try self.link.slaveOf(host: host, port: port, force: force)
     }
 

@@ -115,4 +115,25 @@ struct PairProcessTests {
         #expect(passes("three", from: master, to: replica), "\(replica.log)")
         #expect(try differences(replica) == 0)
     }
+
+    @Test("F23: SLAVEOF of a server that follows this one is refused, and both go on")
+    func ring() throws {
+        let master = try PikaProcess()
+        try master.start()
+        let replica = try PikaProcess()
+        try replica.start()
+        let client = try #require(BlockingClient(port: replica.port))
+        #expect(client.call("SLAVEOF", "127.0.0.1", "\(master.port)") == .text("OK"))
+        #expect(wait { follows(replica) }, "\(info(replica.port))")
+        #expect(wait { info(master.port)["connected_slaves"] == "1" }, "\(info(master.port))")
+        let other = try #require(BlockingClient(port: master.port))
+        for host in ["127.0.0.1", "localhost"] {
+            if case .error(let text) = other.call("SLAVEOF", host, "\(replica.port)") {
+                #expect(text.contains("\(replica.port) follows this server"), "\(text)")
+            } else {
+                Issue.record("a ring of \(host)")
+            }
+        }
+        #expect(passes("still", from: master, to: replica))
+    }
 }

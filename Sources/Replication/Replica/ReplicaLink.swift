@@ -9,6 +9,8 @@ internal import SyncProtocol
 public enum ReplicaLinkError: Error, Hashable, Sendable, CustomStringConvertible {
     /// SLAVEOF of this very process.
     case ownAddress(host: String, port: Int)
+    /// SLAVEOF of a server that follows this one (F23).
+    case ring(host: String, port: Int)
     /// A port whose +10001 does not fit.
     case portOutOfRange(Int)
     /// SLAVEOF NO ONE while a database has only a part of its master's data (F17).
@@ -25,6 +27,8 @@ public enum ReplicaLinkError: Error, Hashable, Sendable, CustomStringConvertible
         switch self {
         case .ownAddress(let host, let port):
             "\(host):\(port) is this server's own address"
+        case .ring(let host, let port):
+            "\(host):\(port) follows this server: that would be a ring, in which nobody writes"
         case .portOutOfRange(let port):
             "port \(port) is not in 1...55534"
         case .unfinishedCopy(let database, let done, let total):
@@ -85,7 +89,11 @@ public final class ReplicaLink: Sendable {
     }
 
     private func isOwnAddress(host: String, port: Int) -> Bool {
-        guard port == self.core.configuration.ownPort else { return false }
+        port == self.core.configuration.ownPort && self.isThisMachine(host)
+    }
+
+    /// Whether a host is one of this machine's names for itself.
+    func isThisMachine(_ host: String) -> Bool {
         if host == self.core.configuration.announcedHost { return true }
         if ["localhost", "127.0.0.1", "::1", "0.0.0.0"].contains(host) { return true }
         let devices = (try? System.enumerateDevices()) ?? []
