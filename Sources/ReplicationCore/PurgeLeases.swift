@@ -95,3 +95,75 @@ public struct PurgeLeases: Equatable, Sendable {
         }
     }
 }
+
+extension PurgeLeases {
+    /// A replica's lease as it outlives the master's process; snapshots have leases of their own.
+    public struct Remembered: Hashable, Sendable {
+        /// `db0`…`db7`.
+        public var database: String
+        /// The holder.
+        public var replica: ReplicaAddress
+        /// The log file from which on it needs the log.
+        public var fileNumber: UInt32
+        /// Whether it was connected; then the whole time of a lost replica is left.
+        public var isConnected: Bool
+        /// How long the lease lasts if the replica stays away.
+        public var left: Duration
+
+        /// Creates a description.
+        public init(
+            database: String, replica: ReplicaAddress, fileNumber: UInt32, isConnected: Bool,
+            left: Duration
+        ) {
+            self.database = database
+            self.replica = replica
+            self.fileNumber = fileNumber
+            self.isConnected = isConnected
+            self.left = left
+        }
+
+        /// Whether only the time that is left differs.
+        public func holdsTheSame(as other: Remembered) -> Bool {
+            var mine = self
+            mine.left = other.left
+            return mine == other
+        }
+    }
+
+    /// The leases of replicas, those that hold most first.
+    public func remembered(now: MonotonicInstant) -> [Remembered] {
+        var found: [Remembered] = []
+        for (database, table) in self.leases {
+            for lease in table.values {
+                guard case .replica(let address) = lease.holder else { continue }
+                found.append(
+                    Remembered(
+                        database: database, replica: address,
+                        fileNumber: lease.position.fileNumber, isConnected: lease.expires == nil,
+                        left: lease.expires.map { $0.since(now) }
+                            ?? self.configuration.lostReplica))
+            }
+        }
+        return found.sorted {
+            ($0.fileNumber, $0.database, $0.replica.host, $0.replica.port)
+                < ($1.fileNumber, $1.database, $1.replica.host, $1.replica.port)
+        }
+    }
+
+    /// Takes over what a former process remembered: all of them are lost replicas until they
+    /// come back.
+    public mutating func restore(_ remembered: [Remembered], now: MonotonicInstant) {
+        for lease in remembered {
+            let left =
+                lease.isConnected
+                ? self.configuration.lostReplica
+                : min(lease.left, self.configuration.lostReplica)
+            guard left > .zero else { continue }
+            let holder = Holder.replica(lease.replica)
+            self.leases[lease.database, default: [:]][holder] = Lease(
+                holder: holder,
+                position: BinlogPosition(fileNumber: lease.fileNumber, offset: 0),
+                expires: now + left)
+        }
+    }
+}

@@ -30,6 +30,7 @@ final class MasterCore: DatabaseObserver, @unchecked Sendable {
     private(set) var connections: [UInt64: ReplicaConnection] = [:]
     private(set) var fileConnections: [UInt64: FileConnection] = [:]
     var leases = PurgeLeases()
+    let leaseKeeper: LeaseKeeper
     var binlogBytesSent: UInt64 = 0
     var snapshotBytesSent: UInt64 = 0
     var hostileConnections: UInt64 = 0
@@ -51,14 +52,16 @@ final class MasterCore: DatabaseObserver, @unchecked Sendable {
         self.nextSessions = Array(repeating: 0, count: count)
         self.catalog = SnapshotCatalog(storage: SnapshotStorage(context: context))
         self.dumps = DumpWriter(context: context)
+        self.leaseKeeper = LeaseKeeper(context: context)
     }
 
     var now: MonotonicInstant { self.context.loop.instant }
 
     // MARK: Life
 
-    func begin(snapshots: [StoredSnapshot]) {
+    func begin(snapshots: [StoredSnapshot], leases: [PurgeLeases.Remembered] = []) {
         self.settingsChanged()
+        self.leases.restore(leases, now: self.now)
         self.catalog.core = self
         for snapshot in snapshots { self.catalog.install(snapshot, now: self.now) }
         for database in self.context.keyspace.databases { database.addObserver(self) }
@@ -72,6 +75,7 @@ final class MasterCore: DatabaseObserver, @unchecked Sendable {
         self.timer?.cancel()
         self.timer = nil
         for database in self.context.keyspace.databases { database.removeObserver(self) }
+        self.leaseKeeper.keepAtEnd(self.leases.remembered(now: self.now))
         for connection in self.connections.values { connection.close() }
         for connection in self.fileConnections.values { connection.close() }
         self.catalog.persistLeases(now: self.now)
@@ -185,6 +189,9 @@ final class MasterCore: DatabaseObserver, @unchecked Sendable {
         self.leases.expire(now: now)
         self.tickCount += 1
         if self.tickCount.isMultiple(of: 2) { self.publish() }
+        if self.tickCount.isMultiple(of: 10) {
+            self.leaseKeeper.keep(self.leases.remembered(now: now)) {}
+        }
         if now.since(self.lastPurge) >= Self.purgeInterval {
             self.lastPurge = now
             for database in self.context.keyspace.databases.indices {

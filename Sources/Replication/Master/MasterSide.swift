@@ -1,6 +1,8 @@
 internal import Keyspace
+internal import Logging
 internal import NIOCore
 internal import NIOPosix
+internal import ReplicationCore
 internal import SyncProtocol
 internal import Synchronization
 
@@ -28,7 +30,8 @@ final class MasterSide: Sendable {
     func start() throws(ReplicationError) {
         let snapshots = SnapshotStorage(context: self.context).restore()
         let core = self.core
-        self.run { core.begin(snapshots: snapshots) }
+        let leases = self.rememberedLeases()
+        self.run { core.begin(snapshots: snapshots, leases: leases) }
         let configuration = self.context.configuration
         guard (1...(65_535 - Self.filePortOffset)).contains(configuration.port) else {
             throw ReplicationError(
@@ -45,6 +48,22 @@ final class MasterSide: Sendable {
             try self.listen(host, configuration.port + Self.filePortOffset) { channel in
                 try channel.pipeline.syncOperations.addHandler(FileConnection(core: core))
             }
+        }
+    }
+
+    /// A file that can't be read costs the replicas that were away a full copy at worst: it is
+    /// reported, and replaced by the next one.
+    private func rememberedLeases() -> [PurgeLeases.Remembered] {
+        let file = LeaseFile(
+            databasePath: self.context.keyspaceConfiguration.databasePath,
+            fileSystem: self.context.configuration.fileSystem)
+        do {
+            return try file.load(wallSeconds: SnapshotStorage.wallSeconds())
+        } catch {
+            self.context.logger.error(
+                "leases of replicas can't be read: the log is purged without them",
+                metadata: ["path": "\(file.path)", "error": "\(error)"])
+            return []
         }
     }
 

@@ -144,7 +144,18 @@ extension ReplicaConnection {
                 "replica": "\(self.name)", "db": "\(database.name)", "position": "\(position)",
                 "verdict": "\(facts.verdict.explanation)",
             ])
-        self.send(.trySync(TrySyncResponse(status: .ok, verdict: verdict)))
+        let response = ReplicationResponse.trySync(
+            TrySyncResponse(status: .ok, verdict: verdict))
+        self.sendWhenLeasesAreKept(response)
+    }
+
+    /// A session is granted when its lease on the log is on the disk.
+    private func sendWhenLeasesAreKept(_ response: ReplicationResponse) {
+        let core = self.core
+        let id = self.id
+        core.leaseKeeper.keep(core.leases.remembered(now: core.now)) {
+            core.connections[id]?.send(response)
+        }
     }
 
     private func handle(_ request: DBSyncRequest) {
@@ -164,7 +175,7 @@ extension ReplicaConnection {
             for: SnapshotCatalog.Requester(connection: self.id, database: database.index))
         var grant = DBSyncGrant(database: database.name, session: stream.session.id)
         if self.isOurs { grant.snapshot = status }
-        self.send(.dbSync(DBSyncResponse(status: .ok, grant: grant)))
+        self.sendWhenLeasesAreKept(.dbSync(DBSyncResponse(status: .ok, grant: grant)))
     }
 
     /// The catalog found or made the snapshot that this replica shall read.
