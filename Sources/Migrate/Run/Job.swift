@@ -6,7 +6,7 @@ internal import Synchronization
 public final class Job: Sendable {
     /// The pause behind a lost target: twice as long each time, up to the limit.
     static let firstPauseMilliseconds: Int64 = 100
-    static let maxPauseMilliseconds: Int64 = 10_000
+    static let maxPauseMilliseconds: Int64 = 2_000
 
     let settings: MigrateSettings
     let filter: KeyFilter
