@@ -104,10 +104,8 @@ struct LogOpening {
         var sidecars: [UInt32: SidecarContents] = [:]
         if recovery != .foreignWriter {
             for number in numbers {
-                let contents = try SidecarFile.read(
-                    path: directory.sidecar(number), number: number,
-                    fileSystem: directory.fileSystem)
-                guard let contents else { continue }
+                let isNewest = number == greatest && numbers.count > 1
+                guard let contents = try readSidecar(number, mayBeTorn: isNewest) else { continue }
                 sidecars[number] = contents
                 report.skippedSidecarRecords += contents.skippedRecords
             }
@@ -130,6 +128,25 @@ struct LogOpening {
         for number in first...newest {
             run.append(try candidate(number, sidecars[number]))
             if sidecars[number] == nil { report.filesWithoutSidecar.append(number) }
+        }
+    }
+
+    /// The sidecar of a file; nil if it was never written.
+    ///
+    /// A power loss may leave any part of the head that a new file's sidecar begins with.
+    private func readSidecar(
+        _ number: UInt32, mayBeTorn: Bool
+    ) throws(BinlogError) -> SidecarContents? {
+        let path = directory.sidecar(number)
+        do throws(BinlogError) {
+            return try SidecarFile.read(
+                path: path, number: number, fileSystem: directory.fileSystem)
+        } catch .sidecarDamaged(let path, let damage) {
+            guard recovery == .powerLoss, mayBeTorn,
+                try SidecarFile.provesNothing(
+                    path: path, number: number, fileSystem: directory.fileSystem)
+            else { throw .sidecarDamaged(path: path, damage) }
+            return nil
         }
     }
 

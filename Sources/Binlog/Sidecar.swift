@@ -178,6 +178,17 @@ struct SidecarContents: Equatable {
         appendOffset = UInt64(max(at, Sidecar.headSize))
     }
 
+    /// True for bytes in which no record behind the head is whole: no sync of such a file was ever
+    /// finished, since one leaves the end that it made durable.
+    static func provesNothing(_ bytes: [UInt8], number: UInt32) -> Bool {
+        var at = 2 * Sidecar.recordSize
+        while at + Sidecar.recordSize <= bytes.count {
+            if Self.record(bytes, at, number) != nil { return false }
+            at += Sidecar.recordSize
+        }
+        return true
+    }
+
     private static func record(
         _ bytes: [UInt8], _ at: Int, _ number: UInt32
     ) -> Sidecar.Entry? {

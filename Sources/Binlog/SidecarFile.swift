@@ -183,4 +183,16 @@ final class SidecarFile: Sendable {
         guard let bytes else { return nil }
         return try SidecarContents(bytes, number: number, path: path)
     }
+
+    /// True for a file of which no sync was ever finished (``SidecarContents/provesNothing(_:number:)``).
+    static func provesNothing(
+        path: String, number: UInt32, fileSystem: any FileSystem
+    ) throws(BinlogError) -> Bool {
+        do throws(FileError) {
+            let bytes = try fileSystem.readFile(path, limitBytes: BinlogLimits.maxSidecarBytes)
+            return bytes.map { SidecarContents.provesNothing($0, number: number) } ?? true
+        } catch {
+            throw .file(error)
+        }
+    }
 }

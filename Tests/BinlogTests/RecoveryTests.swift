@@ -81,6 +81,29 @@ struct RecoveryTests {
         #expect(try bench.open(.powerLoss).end == end)
     }
 
+    @Test("A torn head of a new file's sidecar is nothing after a power loss, and damage otherwise")
+    func tornHead() throws {
+        for size in [1, 31, 32, 55, 63, 64, 100] {
+            let bench = Bench()
+            let end = try sample(bench)[4]
+            let log = try bench.open()
+            _ = try log.startNewFile()
+            try log.syncAll()
+            // As if the sync of the new file had not come to its end.
+            let head = Array(bench.bytes("write2file1.sum").prefix(size))
+            bench.disk.setContents(bench.path("write2file1.sum"), head)
+            if size < 64 {
+                #expect(throws: BinlogError.self) { try bench.open(.sameBoot) }
+            }
+            #expect(try bench.open(.powerLoss).end.position >= end)
+            // A sidecar that names a durable end must be whole.
+            var damaged = bench.bytes("write2file0.sum")
+            damaged[40] ^= 1
+            bench.disk.setContents(bench.path("write2file0.sum"), damaged)
+            #expect(throws: BinlogError.self) { try bench.open(.powerLoss) }
+        }
+    }
+
     @Test("A synced log that became shorter is an error that names both ends")
     func truncatedBehindOurBack() throws {
         let bench = Bench()
