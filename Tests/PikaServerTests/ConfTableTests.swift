@@ -22,7 +22,8 @@ struct ConfTableTests {
     func rowsAreDocumented() {
         for item in ConfTable.items {
             #expect(item.doc.count > 10, "\(item.name)")
-            #expect(!item.live || item.used, "\(item.name)")
+            // Pika's operators set slotmigrate on servers that have no slots yet.
+            #expect(!item.live || item.used || item.name == "slotmigrate", "\(item.name)")
         }
     }
 
