@@ -49,9 +49,7 @@ extension CommandProcessor {
         let isFlush = known.flushes.contains(index)
         guard flags.isDisjoint(with: .noMulti), isFlush || flags.isDisjoint(with: .suspend) else {
             transaction.hasFailed = true
-            let name = self.environment.table.rows[index].name
-            x.pointee.replyError(
-                .text("ERR Command '\(name)' is not allowed inside a transaction"))
+            x.pointee.reply.error("ERR Command not allowed inside a transaction")
             return .next
         }
         guard transaction.append(index, x.pointee.arguments, row.pointee.keys) else {

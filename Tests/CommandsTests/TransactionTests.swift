@@ -127,7 +127,7 @@ struct TransactionTests {
             > MULTI
             +OK
             > BGSAVE
-            -ERR Command 'bgsave' is not allowed inside a transaction
+            -ERR Command not allowed inside a transaction
             > EXEC
             -EXECABORT Transaction discarded because of previous errors.
             """)
