@@ -47,7 +47,8 @@ struct TableTests {
         "replicaof", "reset", "getdel", "getex", "substr", "lcs", "bitfield", "bitfield_ro",
         "touch", "expiretime", "pexpiretime", "randomkey", "rename", "renamenx", "copy", "swapdb",
         "move",
-        "ssubscribe", "sunsubscribe", "spublish", "wait", "object", "memory", "debug", "sort", "sort_ro",
+        "ssubscribe", "sunsubscribe", "spublish", "wait", "object", "memory", "debug", "sort",
+        "sort_ro",
         "dump", "restore",
     ]
 
