@@ -52,6 +52,12 @@ size_t pk_print_double(double value, int32_t precision, char *text, size_t capac
                                                                  : static_cast<size_t>(length);
 }
 
+size_t pk_print_fixed(double value, int32_t decimals, char *text, size_t capacity) {
+    int length = snprintf(text, capacity, "%.*f", decimals, value);
+    return length < 0 || static_cast<size_t>(length) >= capacity ? 0
+                                                                 : static_cast<size_t>(length);
+}
+
 int64_t pk_add_long_double(const void *a, size_t a_length, const void *b, size_t b_length,
                            char *text, size_t capacity) {
     long double left = 0, right = 0;

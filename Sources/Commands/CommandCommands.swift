@@ -136,9 +136,7 @@ extension CommandCommands {
         guard arity >= 0 ? request.count == arity : request.count >= -arity else {
             throw CommandError.reply("ERR Invalid number of arguments specified for command")
         }
-        let keys =
-            row.name.bytes.isWord("sort")
-            ? SortCommands.keys(of: request) : row.keys.list(in: request)
+        let keys = row.keys.list(in: request)
         guard !keys.isEmpty, row.keys.countAt == 0 || keys.count > (row.keys.first > 0 ? 1 : 0)
         else { throw CommandError.reply("ERR Invalid arguments specified for command") }
         x.reply.array(keys.count)
@@ -171,6 +169,7 @@ extension CommandRow {
         case .set: names.append("@set")
         case .sortedSet: names.append("@sortedset")
         case .pubsub: names.append("@pubsub")
+        case .geo: names.append("@geo")
         case .connection: names.append("@connection")
         case .transactions: names.append("@transaction")
         case .scripting: names.append("@scripting")

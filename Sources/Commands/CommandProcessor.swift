@@ -430,7 +430,10 @@ extension CommandProcessor {
         if client.subscriptions != nil, client.version == .resp2, !flags.contains(.subscribed) {
             return .subscribed("\(self.environment.table.rows[index].name)")
         }
-        if flags.contains(.write), self.environment.isReadOnlyReplica.load(ordering: .relaxed) {
+        if flags.contains(.write), self.environment.isReadOnlyReplica.load(ordering: .relaxed),
+            !flags.contains(.readsUnlessStored)
+                || row.pointee.keys.destinationIndex(in: self.execution.pointee.arguments) != nil
+        {
             return .readOnly
         }
         if flags.contains(.growsData), self.environment.refusesGrowth.load(ordering: .relaxed) {

@@ -46,6 +46,8 @@ public struct CommandFlags: OptionSet, Sendable, Hashable {
     public static let pausedWithWrites = CommandFlags(rawValue: 1 << 18)
     /// Carries a password: neither MONITOR nor the slow log shows it.
     public static let secret = CommandFlags(rawValue: 1 << 17)
+    /// Writes only when it names a destination: without one a replica runs it too.
+    public static let readsUnlessStored = CommandFlags(rawValue: 1 << 18)
 }
 
 /// Positions of the keys among the arguments, the command word being 0.
@@ -58,6 +60,9 @@ public struct KeyPositions: Sendable, Equatable {
     public var step: Int
     /// Index of the word that tells how many keys follow it; 0 when there is none.
     public var countAt: Int32 = 0
+    /// Index of the first word that may be STORE or STOREDIST, with a key behind it; 0 when there
+    /// is none.
+    public var storeFrom: Int32 = 0
 
     /// Names the positions.
     public init(_ first: Int, _ last: Int, _ step: Int) {
@@ -73,9 +78,16 @@ public struct KeyPositions: Sendable, Equatable {
         return keys
     }
 
+    /// These keys, and the one behind STORE or STOREDIST among the arguments from `index` on.
+    public func andStored(from index: Int32) -> KeyPositions {
+        var keys = self
+        keys.storeFrom = index
+        return keys
+    }
+
     /// True when the positions depend on other arguments.
     @inline(__always)
-    public var isMovable: Bool { self.countAt != 0 }
+    public var isMovable: Bool { self.countAt | self.storeFrom != 0 }
 
     /// No keys.
     public static let none = KeyPositions(0, 0, 0)
@@ -105,12 +117,35 @@ extension KeyPositions {
         {
             indexes += counter + 1...counter + Int(number)
         }
+        if let index = self.destinationIndex(in: arguments) { indexes.append(index) }
         return indexes
     }
 
     /// The keys of a request; of a broken one those that can be told.
     func list(in arguments: UnsafeBufferPointer<Bytes>) -> [Bytes] {
         self.indexes(in: arguments).map { arguments[$0] }
+    }
+
+    /// Index of the key behind the last STORE or STOREDIST.
+    func destinationIndex(in arguments: UnsafeBufferPointer<Bytes>) -> Int? {
+        guard self.storeFrom > 0 else { return nil }
+        var found: Int?
+        var index = Int(self.storeFrom)
+        while index < arguments.count {
+            let word = arguments[index]
+            if word.isWord("limit") {
+                index += 2
+            } else if word.isWord("by") || word.isWord("get") || word.isWord("count") {
+                index += 1
+            } else if word.isWord("store") || word.isWord("storedist"),
+                index + 1 < arguments.count
+            {
+                found = index + 1
+                index += 1
+            }
+            index += 1
+        }
+        return found
     }
 }
 
@@ -128,6 +163,8 @@ public enum CommandGroup: String, Sendable, CaseIterable {
     case set
     /// Sorted sets.
     case sortedSet = "sorted-set"
+    /// Sorted sets of places.
+    case geo
     /// Connections.
     case connection
     /// The server and its databases.

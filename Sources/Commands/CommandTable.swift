@@ -12,7 +12,8 @@ public final class CommandTable: Sendable {
         self.rows =
             KeyCommands.rows + ScanCommands.rows + StringCommands.rows + HashCommands.rows
             + ListCommands.rows + ListMoveCommands.rows + SetCommands.rows + SortedSetCommands.rows
-            + SortedSetCombineCommands.rows + RandomCommands.rows + ConnectionCommands.rows
+            + SortedSetCombineCommands.rows + RandomCommands.rows + GeoCommands.rows
+            + ConnectionCommands.rows
             + ServerCommands.rows
             + CommandCommands.rows + BitCommands.rows + HyperLogLogCommands.rows
             + StringValueCommands.rows + KeyspaceCommands.rows + ObjectCommands.rows

@@ -313,23 +313,25 @@ extension SetCommands {
 }
 
 extension Execution {
-    /// Replaces the key in `arguments[1]`: `del`, then items of `effect` of limited size, as one
-    /// atomic group.
+    /// Replaces a key, by default the one in `arguments[1]`: `del`, then items of `effect` of
+    /// limited size, as one atomic group.
     mutating func storeElements(
-        _ effect: Effect, _ words: UnsafeBufferPointer<Bytes>, wordsPerElement: Int
+        _ effect: Effect, _ words: UnsafeBufferPointer<Bytes>, wordsPerElement: Int,
+        into destination: Bytes? = nil
     ) throws {
-        let key = self.key
+        let key = destination ?? self.key
         try self.atomically { x in
             try x.perform(.del, key)
-            try x.performInItems(effect, words, wordsPerElement: wordsPerElement)
+            try x.performInItems(effect, words, wordsPerElement: wordsPerElement, on: key)
         }
     }
 
-    /// Performs `effect` on the key in `arguments[1]` in items of limited size.
+    /// Performs `effect` on a key, by default the one in `arguments[1]`, in items of limited size.
     mutating func performInItems(
-        _ effect: Effect, _ words: UnsafeBufferPointer<Bytes>, wordsPerElement: Int
+        _ effect: Effect, _ words: UnsafeBufferPointer<Bytes>, wordsPerElement: Int,
+        on key: Bytes? = nil
     ) throws {
-        var item = [self.key]
+        var item = [key ?? self.key]
         var bytes = 0
         for (index, word) in words.enumerated() {
             item.append(word)

@@ -6,8 +6,8 @@ import RESP
 enum SortCommands {
     static let rows: [CommandRow] = [
         CommandRow(
-            // All arguments are locked as if they were keys: STORE's may be any of them.
-            "sort", arity: -2, flags: [.write, .growsData, .movableKeys], keys: .all,
+            "sort", arity: -2, flags: [.write, .growsData, .movableKeys, .readsUnlessStored],
+            keys: .one.andStored(from: 2),
             group: .generic, since: "1.0.0",
             summary: "Sorts a list, set or sorted set, and may store the result.",
             handler: { try sort(&$0, isReadOnly: false) }),
@@ -16,27 +16,6 @@ enum SortCommands {
             since: "7.0.0", summary: "Sorts a list, set or sorted set.",
             handler: { try sort(&$0, isReadOnly: true) }),
     ]
-}
-
-extension SortCommands {
-    /// The key, and the destination of the last STORE.
-    static func keys(of request: UnsafeBufferPointer<Bytes>) -> [Bytes] {
-        var destination: Bytes?
-        var index = 2
-        while index < request.count {
-            let word = request[index]
-            if word.isWord("limit") {
-                index += 2
-            } else if word.isWord("by") || word.isWord("get") {
-                index += 1
-            } else if word.isWord("store"), index + 1 < request.count {
-                destination = request[index + 1]
-                index += 1
-            }
-            index += 1
-        }
-        return [request[1]] + (destination.map { [$0] } ?? [])
-    }
 }
 
 private struct SortOptions {

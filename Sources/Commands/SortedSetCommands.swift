@@ -72,7 +72,8 @@ enum SortedSetCommands {
 // MARK: - ZADD, ZINCRBY
 
 extension SortedSetCommands {
-    private struct AddOptions {
+    /// Options of ZADD, and those of GEOADD among them.
+    struct AddOptions {
         var onlyNew = false
         var onlyOld = false
         var onlyGreater = false
@@ -84,20 +85,20 @@ extension SortedSetCommands {
 
         var isPlain: Bool { self.first == 2 }
 
-        init(_ x: borrowing Execution) {
+        init(_ x: borrowing Execution, knowsComparisons: Bool = true) {
             while self.first < x.count {
                 let word = x[self.first]
                 if word.isWord("nx") {
                     self.onlyNew = true
                 } else if word.isWord("xx") {
                     self.onlyOld = true
-                } else if word.isWord("gt") {
-                    self.onlyGreater = true
-                } else if word.isWord("lt") {
-                    self.onlyLess = true
                 } else if word.isWord("ch") {
                     self.countsChanges = true
-                } else if word.isWord("incr") {
+                } else if knowsComparisons, word.isWord("gt") {
+                    self.onlyGreater = true
+                } else if knowsComparisons, word.isWord("lt") {
+                    self.onlyLess = true
+                } else if knowsComparisons, word.isWord("incr") {
                     self.increments = true
                 } else {
                     return
@@ -129,38 +130,52 @@ extension SortedSetCommands {
         try options.check(pairs: words / 2)
         for index in stride(from: options.first, to: x.count, by: 2) { _ = try x.double(index) }
         try x.limit(words / 2)
-        if options.isPlain, words == 2 || !namesMemberTwice(x) {
+        if options.isPlain, words == 2 || !namesMemberTwice(x, from: 3, step: 2) {
             x.reply.integer(try x.performAsSent(.zadd))
             return
         }
-        try addOneByOne(&x, options)
+        try addOneByOne(
+            &x, options, members: stride(from: options.first + 1, to: x.count, by: 2)
+        ) { x, member in try x.double(member - 1) }
     }
 
     /// Real Pika takes the first score of a member that is named twice, Redis the last.
-    private static func namesMemberTwice(_ x: borrowing Execution) -> Bool {
-        if x.count <= 12 {
-            for index in stride(from: 5, to: x.count, by: 2) {
-                for earlier in stride(from: 3, to: index, by: 2)
+    static func namesMemberTwice(
+        _ x: borrowing Execution, from first: Int, step: Int
+    ) -> Bool {
+        if x.count <= first + 5 * step {
+            for index in stride(from: first + step, to: x.count, by: step) {
+                for earlier in stride(from: first, to: index, by: step)
                 where x[earlier].equals(x[index]) { return true }
             }
             return false
         }
-        var seen = Set<[UInt8]>(minimumCapacity: x.count / 2)
-        for index in stride(from: 3, to: x.count, by: 2)
+        var seen = Set<[UInt8]>(minimumCapacity: x.count / step)
+        for index in stride(from: first, to: x.count, by: step)
         where !seen.insert(Array(x[index])).inserted { return true }
         return false
     }
 
-    private static func addOneByOne(_ x: inout Execution, _ options: AddOptions) throws {
+    /// Logs a `zadd` for each change, and replies.
+    ///
+    /// - Parameters:
+    ///   - x: the execution.
+    ///   - options: what may be changed.
+    ///   - members: indexes of the members among the arguments.
+    ///   - score: the score that goes with the member at an index.
+    static func addOneByOne(
+        _ x: inout Execution, _ options: AddOptions, members: StrideTo<Int>,
+        score wanted: (borrowing Execution, Int) throws -> Double
+    ) throws {
         var added = 0
         var changed = 0
         var result: Double?
         try x.atomically { x in
-            for index in stride(from: options.first, to: x.count, by: 2) {
-                let current = try x.zsets.score(x.key, x[index + 1], now: x.now)
+            for member in members {
+                let current = try x.zsets.score(x.key, x[member], now: x.now)
                 guard !(options.onlyNew && current != nil), !(options.onlyOld && current == nil)
                 else { continue }
-                var score = try x.double(index)
+                var score = try wanted(x, member)
                 if options.increments { score += current ?? 0 }
                 guard !score.isNaN else { throw SortedSetCommands.notANumber }
                 if let current {
@@ -170,7 +185,7 @@ extension SortedSetCommands {
                 result = score
                 guard score != current else { continue }
                 if current == nil { added += 1 } else { changed += 1 }
-                try x.writeScore(x.key, x[index + 1], score)
+                try x.writeScore(x.key, x[member], score)
             }
         }
         if !options.increments {

@@ -44,7 +44,7 @@ extension TypeRule {
             case .hash: .hashes
             case .list: .lists
             case .set: .sets
-            case .sortedSet: .zsets
+            case .sortedSet, .geo: .zsets
             default: []
             }
         // A plain set counts as a sorted set in which all scores are 1.
@@ -64,7 +64,10 @@ extension TypeRule {
     private static let takesPlainSets: [StaticString] = [
         "zunionstore", "zinterstore", "zdiffstore", "zunion", "zinter", "zdiff", "zintercard",
     ]
-    private static let moves: [StaticString] = ["rpoplpush", "lmove", "brpoplpush", "blmove"]
+    private static let moves: [StaticString] = [
+        "rpoplpush", "lmove", "brpoplpush", "blmove",
+        "georadius", "georadiusbymember",
+    ]
     private static let replacesAll: [StaticString] = [
         "set", "setnx", "setex", "psetex", "pksetexat", "mset", "msetnx",
     ]
@@ -101,7 +104,7 @@ extension CommandProcessor {
         let x = self.execution
         let rule = row.pointee.types
         let keys = row.pointee.keys
-        if !keys.isMovable, keys.first == keys.last || rule.onlyFirst {
+        if rule.onlyFirst || !keys.isMovable && keys.first == keys.last {
             try x.pointee.checkType(x.pointee.arguments[keys.first], rule, isFirst: true)
             return
         }

@@ -94,6 +94,25 @@ public enum Numbers {
             value, digits, start.assumingMemoryBound(to: CChar.self), text.count)
     }
 
+    /// Room for any double with 17 decimals.
+    public static let fixedCapacity = 400
+
+    /// Writes a number with a fixed number of decimals; `isTrimmed` leaves out zeros at the end.
+    ///
+    /// - Returns: the length, at most `fixedCapacity` for up to 17 decimals.
+    public static func writeFixed(
+        _ value: Double, decimals: Int32, isTrimmed: Bool = false,
+        into text: UnsafeMutableRawBufferPointer
+    ) -> Int {
+        guard let start = text.baseAddress else { return 0 }
+        var length = pk_print_fixed(
+            value, decimals, start.assumingMemoryBound(to: CChar.self), text.count)
+        guard isTrimmed, decimals > 0, value.isFinite else { return length }
+        while length > 1, text[length - 1] == UInt8(ascii: "0") { length -= 1 }
+        if length > 1, text[length - 1] == UInt8(ascii: ".") { length -= 1 }
+        return length
+    }
+
     /// INCR and its kin: what a value (nil counts as 0) and a number come to.
     public static func add(_ value: Bytes?, _ delta: Int64) throws(StorageError) -> Int64 {
         var number: Int64 = 0

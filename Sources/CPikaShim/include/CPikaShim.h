@@ -207,6 +207,9 @@ int32_t pk_compare(int32_t kind, uint8_t family, const void *PK_NULLABLE a, size
 int32_t pk_parse_double(const void *PK_NULLABLE text, size_t length, double *PK_NONNULL value);
 // printf of a double with `precision` significant digits; the length written.
 size_t pk_print_double(double value, int32_t precision, char *PK_NONNULL text, size_t capacity);
+
+// Prints with a fixed number of decimals ("%.*f"); returns the length, 0 when it does not fit.
+size_t pk_print_fixed(double value, int32_t decimals, char *PK_NONNULL text, size_t capacity);
 // Adds two texts as long doubles; the length written, 0 if one is no number, -1 if the sum is not
 // finite.
 int64_t pk_add_long_double(const void *PK_NULLABLE a, size_t a_length, const void *PK_NULLABLE b,
