@@ -140,8 +140,12 @@ struct FullDiskTests {
         try rig.pika.start()
         var client = try rig.client()
         #expect(rig.load(client, count: 3_000) == nil)
-        try rig.disk.fill()
-        _ = rig.save(client)
+        // A compaction that ends now gives space back: it is filled again.
+        for _ in 0..<20 where !rig.pika.log.contains("BGSAVE failed") {
+            try rig.disk.clear("dump")
+            try rig.disk.fill()
+            _ = rig.save(client)
+        }
         #expect(rig.disk.isEmpty("dump"), "what was begun stayed")
         #expect(rig.pika.log.contains("BGSAVE failed"))
         #expect(rig.pika.log.contains("No space left on device"))

@@ -60,7 +60,12 @@ final class SmallDisk {
     /// Gives that space back.
     func empty() throws { try #require(run("rm", "\(path)/ballast")) }
 
-    /// Names in a directory of it.
+    /// Removes what a directory of it holds.
+    func clear(_ name: String) throws {
+        try #require(run("sh", "-c", "rm -rf \(path)/\(name)/*"))
+    }
+
+    /// True if a directory of it holds nothing, or is not there.
     func isEmpty(_ name: String) -> Bool {
         run("sh", "-c", "test -z \"$(ls -A \(path)/\(name) 2>/dev/null)\"")
     }
