@@ -119,9 +119,10 @@ struct LogOpening {
         }
         // A real Pika leaves files behind whose numbers are above its current one; what we wrote
         // above the manifest's number has a sidecar.
-        let newest =
+        var newest =
             recovery == .foreignWriter
             ? named : numbers.last { $0 <= named || sidecars[$0] != nil } ?? greatest
+        newest = behindGap(newest, numbers)
         var first = newest
         while first > 0, numbers.contains(first - 1) { first -= 1 }
         report.staleFiles = numbers.filter { $0 < first || $0 > newest }
@@ -129,6 +130,20 @@ struct LogOpening {
             run.append(try candidate(number, sidecars[number]))
             if sidecars[number] == nil { report.filesWithoutSidecar.append(number) }
         }
+    }
+
+    /// The newest file that the log may end in.
+    ///
+    /// Of files made since the last sync a power loss may leave any; a sync makes the names of all
+    /// files durable before anything in them counts. So what lies behind a gap was never durable.
+    private func behindGap(_ newest: UInt32, _ numbers: [UInt32]) -> UInt32 {
+        let needed = requiredEnd.fileNumber
+        guard recovery == .powerLoss, needed <= newest, numbers.contains(needed) else {
+            return newest
+        }
+        var last = needed
+        while last < newest, numbers.contains(last + 1) { last += 1 }
+        return last
     }
 
     /// The sidecar of a file; nil if it was never written.

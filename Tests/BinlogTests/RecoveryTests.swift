@@ -104,6 +104,19 @@ struct RecoveryTests {
         }
     }
 
+    @Test("Behind a gap that a power loss left in the files nothing counts")
+    func gap() throws {
+        let bench = Bench()
+        let end = try sample(bench)[4]
+        let log = try bench.open()
+        try log.syncAll()
+        for _ in 0..<3 { _ = try log.startNewFile() }
+        for name in ["write2file2", "write2file2.sum"] { try bench.disk.unlink(bench.path(name)) }
+        let again = try bench.open(.powerLoss, .own, requiredEnd: end)
+        #expect(again.end.position >= end)
+        #expect(again.end.position.fileNumber < 2)
+    }
+
     @Test("A synced log that became shorter is an error that names both ends")
     func truncatedBehindOurBack() throws {
         let bench = Bench()

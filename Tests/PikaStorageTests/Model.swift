@@ -91,6 +91,10 @@ func flat(_ members: [(String, Double)]) -> [String] {
     members.flatMap { [$0.0, shortest($0.1)] }
 }
 
+/// Scores 0 and -0 alike: to the comparator their rows are one, and from high to low RocksDB may show
+/// the bytes of an older one.
+func foldingZeros(_ texts: [String]) -> [String] { texts.map { $0 == "-0" ? "0" : $0 } }
+
 func byBytes(_ texts: some Sequence<String>) -> [String] {
     texts.sorted { Array($0.utf8).lexicographicallyPrecedes($1.utf8) }
 }

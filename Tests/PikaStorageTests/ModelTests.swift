@@ -316,7 +316,7 @@ extension ModelRun {
             let popped = try driver.zpop(key, highest: highest, count)
             let sorted = model.sorted(key)
             let taken = highest ? sorted.suffix(count).reversed() : Array(sorted.prefix(count))
-            #expect(popped == flat(taken))
+            #expect(foldingZeros(popped) == foldingZeros(flat(taken)))
             for (member, _) in taken { entry.value[member] = nil }
         case 6: try removeRangeStep(key, &entry.value)
         default: try rangeStep(key, member)
@@ -357,13 +357,14 @@ extension ModelRun {
         let range = scoreRange()
         let inside = sorted.filter { range.contains($0.1) }
         #expect(try driver.zrangeByScore(key, range) == flat(inside))
-        #expect(try driver.zrangeByScore(key, range, reverse: true) == flat(inside.reversed()))
+        let reversed = try driver.zrangeByScore(key, range, reverse: true)
+        #expect(foldingZeros(reversed) == foldingZeros(flat(inside.reversed())))
         let (start, stop) = (random.below(5) - 2, random.below(8) - 3)
         #expect(
             try driver.zrange(key, Int64(start), Int64(stop)) == flat(slice(sorted, start, stop)))
-        #expect(
-            try driver.zrange(key, Int64(start), Int64(stop), reverse: true)
-                == flat(slice(sorted.reversed(), start, stop)))
+        let ranked = try driver.zrange(key, Int64(start), Int64(stop), reverse: true)
+        let wanted = flat(slice(sorted.reversed(), start, stop))
+        #expect(foldingZeros(ranked) == foldingZeros(wanted))
         for reverse in [false, true] {
             let rank = try with(key) { key in
                 try with(member) {
