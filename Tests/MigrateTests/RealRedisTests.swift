@@ -92,6 +92,8 @@ struct RealRedisTests {
     func follows(diskless: String) async throws {
         let server = try RealRedis([
             "--repl-diskless-sync", diskless, "--repl-diskless-sync-delay", "0",
+            // A PING between two units would move the second one's start.
+            "--repl-ping-replica-period", "3600",
         ])
         let client = try await server.connect()
         _ = try await client.send("RPUSH", "list", "a", "b")
