@@ -47,7 +47,7 @@ public struct CommandFlags: OptionSet, Sendable, Hashable {
     /// Carries a password: neither MONITOR nor the slow log shows it.
     public static let secret = CommandFlags(rawValue: 1 << 17)
     /// Writes only when it names a destination: without one a replica runs it too.
-    public static let readsUnlessStored = CommandFlags(rawValue: 1 << 18)
+    public static let readsUnlessStored = CommandFlags(rawValue: 1 << 19)
 }
 
 /// Positions of the keys among the arguments, the command word being 0.

@@ -110,6 +110,16 @@ struct TableTests {
         }
     }
 
+    @Test("Each flag has a bit of its own")
+    func flags() {
+        let all: [CommandFlags] = [
+            .write, .readonly, .slow, .noauth, .admin, .fast, .growsData, .hidden, .multi,
+            .commitsFirst, .movableKeys, .container, .suspend, .locksKeys, .noMulti, .blocking,
+            .subscribed, .secret, .pausedWithWrites, .readsUnlessStored,
+        ]
+        #expect(Set(all.map(\.rawValue)).count == all.count)
+    }
+
     @Test("Every write command locks its keys, or is run alone")
     func keys() {
         for row in CommandTable().rows where row.flags.contains(.write) {
