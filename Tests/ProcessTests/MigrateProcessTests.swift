@@ -161,20 +161,20 @@ final class MigrateWorld {
     private let directory: String
 
     /// - Parameter persistent: The servers keep every write over a kill.
-    init(persistent: Bool = false) throws {
+    init(persistent: Bool = false, sourceOptions: [String] = []) throws {
         var template = Array("/tmp/pika-migrate-tests-XXXXXX".utf8CString)
         let directory = String(cString: try #require(mkdtemp(&template)))
         let log = persistent ? "yes" : "no"
-        func redis(_ name: String) throws -> MigrateChild {
+        func redis(_ name: String, _ options: [String] = []) throws -> MigrateChild {
             let port = try #require(PikaProcess.freePort())
             return try MigrateChild(
                 Self.redisServer,
                 [
                     "--port", "\(port)", "--save", "", "--appendonly", log, "--appendfsync",
                     "always", "--repl-diskless-sync-delay", "0",
-                ], directory: "\(directory)/\(name)", port: port)
+                ] + options, directory: "\(directory)/\(name)", port: port)
         }
-        let source = try redis("source")
+        let source = try redis("source", sourceOptions)
         self.source = source
         self.target = try redis("target")
         self.tool = source

@@ -66,11 +66,19 @@ actor CheckpointKeeper {
     private let meter: RunMeter
     private var checkpoint: Checkpoint
     private var candidate: Candidate?
+    /// What had been pushed when the last one was written, and when that was.
+    private var written: (pushed: [UInt64], milliseconds: Int64) = ([], 0)
+    private let quietMilliseconds: Int64
+
+    /// In a two-way sync a checkpoint without work waits so long: its own writes come out of the
+    /// target's stream, and would make the other direction write one, and so on.
+    static let twoWayQuietMilliseconds: Int64 = 10_000
 
     init(
         files: CheckpointFiles, state: TargetState, queues: [WorkQueue], source: any Source,
-        meter: RunMeter, checkpoint: Checkpoint
+        meter: RunMeter, checkpoint: Checkpoint, quietMilliseconds: Int64 = 0
     ) {
+        self.quietMilliseconds = quietMilliseconds
         self.files = files
         self.state = state
         self.queues = queues
@@ -81,7 +89,7 @@ actor CheckpointKeeper {
 
     /// Offers a place; taken unless an earlier one is still waiting for the workers.
     func offer(_ phase: Checkpoint.Phase) {
-        guard self.candidate == nil else { return }
+        guard self.candidate.map({ $0.pushed == self.written.pushed }) ?? true else { return }
         self.candidate = Candidate(phase: phase, pushed: self.queues.map(\.pushed))
     }
 
@@ -90,6 +98,11 @@ actor CheckpointKeeper {
         guard let candidate = self.candidate,
             zip(self.queues, candidate.pushed).allSatisfy({ $0.finished >= $1 })
         else { return }
+        let quiet = systemMilliseconds() - self.written.milliseconds
+        guard candidate.pushed != self.written.pushed || quiet >= self.quietMilliseconds else {
+            return
+        }
+        self.written.pushed = candidate.pushed
         self.candidate = nil
         try await self.commit(candidate.phase)
     }
@@ -97,6 +110,7 @@ actor CheckpointKeeper {
     /// Writes a place down now; all workers MUST be past it.
     func commit(_ phase: Checkpoint.Phase, isReconciling: Bool? = nil) async throws(RunError) {
         self.candidate = nil
+        self.written.milliseconds = systemMilliseconds()
         self.checkpoint.phase = phase
         if let isReconciling { self.checkpoint.isReconciling = isReconciling }
         self.checkpoint.sequence += 1

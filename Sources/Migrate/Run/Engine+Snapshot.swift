@@ -4,6 +4,12 @@ internal import MigrateCore
 
 extension Engine {
     func begin(_ start: SnapshotStart) async throws(RunError) {
+        guard !(self.planner.filter.origin.isActive && self.resume.hasStreamed) else {
+            throw .history(
+                "the source no longer has the history from where we were, and in a two-way sync a new"
+                    + " copy would undo what the other end wrote; stop both jobs, empty one end, and"
+                    + " begin both anew")
+        }
         await self.drain()
         guard !Task.isCancelled else { throw .stopped }
         let isAnother = self.resume.hasPartOfCopy && !start.isResumed && !self.resume.merges
@@ -34,6 +40,10 @@ extension Engine {
         let source = DatabaseKey(head.database, head.name)
         guard self.planner.filter.takes(head.kind), let key = self.planner.filter.target(source)
         else { return }
+        guard !self.resume.refusesKeys else {
+            throw .preflight(
+                "both ends of the two-way sync have keys: one of them must be empty when it begins")
+        }
         guard key.database < self.planner.target.databases else {
             throw .preflight(
                 "db\(head.database) goes to db\(key.database), which the target does not have; see"
@@ -104,6 +114,7 @@ extension Engine {
         if self.hashes != nil { try await self.deleteWhatIsGone(position) }
         self.hashes = nil
         self.resume.isReconciling = false
+        self.resume.hasStreamed = true
         try await self.keeper.commit(.stream(position), isReconciling: false)
         self.meter.update {
             $0.phase = .streaming

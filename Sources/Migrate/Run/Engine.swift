@@ -15,6 +15,19 @@ struct ResumeState: Sendable {
     var hasPartOfCopy = false
     /// Keys that the source does not know are left alone.
     var merges = false
+    /// Both ends of a two-way sync can't have keys at its beginning: a key of the copy ends the run.
+    var refusesKeys = false
+    /// The job has followed the stream before: no copy of a two-way sync may follow.
+    var hasStreamed = false
+}
+
+extension ResumeState {
+    /// The target's keys are not ours: nothing of them is touched.
+    mutating func keepTarget() {
+        self.replaces = true
+        self.merges = true
+        self.refusesKeys = true
+    }
 }
 
 /// Turns a source's events into the workers' work: the one place that decides order.

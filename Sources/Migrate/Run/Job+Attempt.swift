@@ -23,19 +23,48 @@ extension Job {
         let keeperConnection = try await TargetServer.connect(endpoint)
         defer { keeperConnection.close() }
         let server = try await TargetServer.probe(endpoint, job: self.name, connection)
+        guard !self.filter.origin.isActive || server.capabilities.hasTransactions else {
+            throw .preflight(
+                "a two-way sync needs transactions, which \(server.capabilities.description) lacks")
+        }
         let beginning = try await self.begin(server, connection, keeperConnection)
         try await self.refuseCluster()
+        let (source, opening) = try await self.open(beginning.from)
+        defer { _ = self.register(nil) }
+        let result = await self.work(beginning, source, opening)
+        if self.rests(source, result) {
+            _ = self.rest(source)
+        } else {
+            await source.stop()
+        }
+        try result.get()
+    }
+
+    /// The source that rested since the target was lost, or a new one.
+    private func open(
+        _ from: SourceStart
+    ) async throws(RunError) -> (any Source, SourceOpening) {
+        if let rested = self.rest(nil) {
+            guard self.register(rested) else {
+                await rested.stop()
+                throw .stopped
+            }
+            if let opening = try? await rested.restart(from) { return (rested, opening) }
+            await rested.stop()
+        }
         let source = try self.makeSource()
         guard self.register(source) else { throw .stopped }
-        defer { _ = self.register(nil) }
-        let opening: SourceOpening
-        do throws(SourceError) { opening = try await source.start(beginning.from) } catch {
+        do throws(SourceError) { return (source, try await source.start(from)) } catch {
             await source.stop()
+            _ = self.register(nil)
             throw RunError(error)
         }
-        let result = await self.work(beginning, source, opening)
-        await source.stop()
-        try result.get()
+    }
+
+    /// A lost target is no reason to let the source wait: it is received on.
+    private func rests(_ source: any Source, _ result: Result<Void, RunError>) -> Bool {
+        guard case .failure(let error) = result else { return false }
+        return error.isTransient && source.canRest && !self.isStopping
     }
 
     /// One node of a cluster would be a part of the data, taken for all of it.
@@ -114,6 +143,7 @@ extension Job {
             if try await state.hasKeys(database: database) { filled.append(database) }
         }
         guard !filled.isEmpty else { return }
+        if self.filter.origin.isActive { return beginning.resume.keepTarget() }
         switch policy {
         case "flush": for database in filled { try await state.flush(database: database) }
         case "reconcile":
@@ -146,6 +176,12 @@ extension Job {
             beginning.resume.isReconciling = true
             beginning.checkpoint.isReconciling = true
             return
+        }
+        if case .stream = checkpoint.phase { beginning.resume.hasStreamed = true }
+        if self.filter.origin.isActive, !beginning.resume.hasStreamed {
+            let isEmpty = try await self.isEmpty(state)
+            // Keys that no copy of ours brought are the other end's.
+            if !isEmpty, try await !state.hasCopyMark() { beginning.resume.keepTarget() }
         }
         switch checkpoint.phase {
         case .copying:
@@ -195,12 +231,15 @@ extension Job {
         let queues = (0..<beginning.checkpoint.workers).map { _ in WorkQueue() }
         let keeper = CheckpointKeeper(
             files: self.files, state: beginning.keeperState, queues: queues, source: source,
-            meter: self.meter, checkpoint: beginning.checkpoint)
+            meter: self.meter, checkpoint: beginning.checkpoint,
+            quietMilliseconds: self.filter.origin.isActive
+                ? CheckpointKeeper.twoWayQuietMilliseconds : 0)
         return await withTaskGroup(of: Ended.self) { group in
             for (index, queue) in queues.enumerated() {
                 let worker = Worker(
                     index: index, queue: queue, server: beginning.server,
-                    epoch: beginning.checkpoint.epoch, meter: self.meter, letters: self.letters)
+                    epoch: beginning.checkpoint.epoch, meter: self.meter, letters: self.letters,
+                    marksCopies: self.filter.origin.isActive)
                 group.addTask {
                     do throws(RunError) { return .other(.success(try await worker.run())) } catch {
                         return .other(.failure(error))
@@ -233,7 +272,7 @@ extension Job {
             }
             group.cancelAll()
             for queue in queues { queue.close() }
-            await source.stop()
+            if !self.rests(source, result) { await source.stop() }
             // What failed first tells why; the rest was cancelled.
             for await _ in group {}
             return result

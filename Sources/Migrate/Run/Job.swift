@@ -17,8 +17,9 @@ public final class Job: Sendable {
     let throttle: Throttle
     let letters: DeadLetters
     let name: String
-    /// Ends a try from outside.
-    private let control = Mutex<(stops: Bool, source: (any Source)?)>((false, nil))
+    /// Ends a try from outside; a source rests between two tries.
+    private let control = Mutex<(stops: Bool, source: (any Source)?, resting: (any Source)?)>(
+        (false, nil, nil))
 
     /// A job from its settings; takes the lock of its directory later, in `run`.
     public init(_ settings: MigrateSettings) throws(RunError) {
@@ -64,6 +65,15 @@ public final class Job: Sendable {
             throw .fenced("\(error.description)")
         } catch { throw .io("\(error)") }
         defer { lock.release() }
+        let ended: Result<Void, RunError>
+        do throws(RunError) { ended = .success(try await self.tries()) } catch {
+            ended = .failure(error)
+        }
+        await self.rest(nil)?.stop()
+        try ended.get()
+    }
+
+    private func tries() async throws(RunError) {
         var pause = Self.firstPauseMilliseconds
         while true {
             let began = systemMilliseconds()
@@ -82,9 +92,20 @@ public final class Job: Sendable {
                     $0.phase = .reconnecting
                 }
             }
+            if let status = await self.control.withLock({ $0.resting })?.status() {
+                self.meter.update { $0.source = status }
+            }
             try? await Task.sleep(for: .milliseconds(pause / 2 + Int64.random(in: 0...pause / 2)))
             pause = min(pause * 2, Self.maxPauseMilliseconds)
             if self.isStopping { throw .stopped }
+        }
+    }
+
+    /// Keeps a source until the target is back; returns the one that was kept.
+    func rest(_ source: (any Source)?) -> (any Source)? {
+        self.control.withLock { control in
+            defer { control.resting = source }
+            return control.resting
         }
     }
 

@@ -209,7 +209,26 @@ public struct MigrateSettings: Sendable {
         filter.deniedCommands = Set(self.texts("map.commands-deny").map { $0.lowercased() })
         filter.stripPrefix = Array(self.text("map.strip-prefix").utf8)
         filter.addPrefix = Array(self.text("map.add-prefix").utf8)
+        filter.origin = try self.origin()
         return filter
+    }
+
+    private func origin() throws(RunError) -> OriginFilter {
+        let partner = self.text("two-way.with")
+        guard !partner.isEmpty else { return OriginFilter() }
+        guard partner != self.text("job.name"), !partner.contains(":") else {
+            throw .usage(
+                "two-way.with: \(partner) must be the other direction's job.name, not this one's")
+        }
+        for (path, wanted) in [
+            ("target.on-nonempty", "require-empty"), ("target.on-lost", "stop"),
+            ("source.lost-writes", "stop"),
+        ] where self.text(path) != wanted {
+            throw .usage(
+                "\(path) must be \"\(wanted)\" in a two-way sync: a copy would undo what the other"
+                    + " end wrote")
+        }
+        return OriginFilter(partner: partner)
     }
 
     func limits() -> [LimitName: UInt64] {

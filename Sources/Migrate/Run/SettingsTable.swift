@@ -135,6 +135,10 @@ enum SettingsTable {
         Self.row(
             "limit", "target-latency", .number, "0",
             "Milliseconds of a PING above which the run slows down; 0 = never."),
+        Self.row(
+            "two-way", "with", .text, "\"\"",
+            "Name of the job of the other direction, whose writes are not sent back, or * for any job's; empty = one way."
+        ),
         Self.row("spool", "dir", .text, "\"\"", "Directory of the spool; empty = in the job's."),
         Self.row(
             "spool", "max-gib", .number, "200",

@@ -19,6 +19,8 @@ struct Worker: Sendable {
     let epoch: UInt64
     let meter: RunMeter
     let letters: DeadLetters
+    /// Keys of a copy carry a mark, too: a two-way sync must know them.
+    let marksCopies: Bool
 
     private struct Link {
         var connection: TargetConnection
@@ -100,7 +102,8 @@ struct Worker: Sendable {
             window.append(["SELECT", "\(batch.database)"])
             link.database = batch.database
         }
-        let isTransaction = batch.marks && self.server.capabilities.hasTransactions
+        let isTransaction =
+            (batch.marks || self.marksCopies) && self.server.capabilities.hasTransactions
         if isTransaction { window.append(["MULTI"]) }
         let first = window.commandCount
         window.append(batch.commands)
@@ -109,6 +112,11 @@ struct Worker: Sendable {
             window.append([
                 Array("SET".utf8), Marker.key(job: self.server.job, worker: self.index),
                 marker.encode(),
+            ])
+        } else if self.marksCopies {
+            window.append([
+                Array("SET".utf8), Marker.copyKey(job: self.server.job),
+                Array("\(self.epoch)".utf8),
             ])
         }
         if isTransaction {

@@ -105,6 +105,50 @@ public actor RedisSource: Source {
         return try await self.opening()
     }
 
+    /// The link receives into the spool all the time.
+    public nonisolated var canRest: Bool { true }
+
+    /// Reads anew from what is in the spool; the link goes on meanwhile.
+    public func restart(_ from: SourceStart) async throws(SourceError) -> SourceOpening? {
+        guard let spool = self.spool, self.closing == nil,
+            self.ending.withLock({ $0 == nil })
+        else { return nil }
+        let isThere: Bool
+        do throws(SpoolError) { isThere = try self.placeAgain(from, in: spool) } catch {
+            throw Self.sourceError(error)
+        }
+        guard isThere else { return nil }
+        self.idleAt = nil
+        self.lastPhase = nil
+        self.acknowledgeToSource(from)
+        return try await self.opening()
+    }
+
+    /// As `place`, where a link is at work: nothing may be removed, and nothing can be asked for.
+    private func placeAgain(_ from: SourceStart, in spool: Spool) throws(SpoolError) -> Bool {
+        switch from {
+        case .fresh:
+            guard spool.needsSnapshot || spool.view(spool.generation)?.snapshotPath != nil else {
+                return false
+            }
+            self.given = nil
+            // Of an incomplete one the number may be given again: whatever is whole is taken.
+            self.reading = .between(after: max(spool.generation, 1) - 1)
+        case .snapshot(let point):
+            guard let token = SnapshotToken(point.token),
+                spool.view(token.generation)?.snapshotPath != nil
+            else { return false }
+            self.given = nil
+            _ = try self.place(from, in: spool)
+        case .stream(let position):
+            guard case .redis(let redis) = position,
+                spool.find(id: redis.replicationID, offset: redis.offset) != nil
+            else { return false }
+            _ = try self.place(from, in: spool)
+        }
+        return true
+    }
+
     /// Sets where reading begins; returns where the link has to begin instead of the spool's end.
     private func place(
         _ from: SourceStart, in spool: Spool

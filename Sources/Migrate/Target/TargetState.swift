@@ -47,6 +47,18 @@ struct TargetState: Sendable {
         if reply.failure != nil { throw TargetServer.error(reply, "SET") }
     }
 
+    /// Whether a copy of a two-way job has brought keys.
+    func hasCopyMark() async throws(RunError) -> Bool {
+        let key = Marker.copyKey(job: self.server.job)
+        for database in 0..<self.server.capabilities.databases {
+            try await TargetServer.select(self.connection, database)
+            let reply = try await TargetServer.send(self.connection, [Array("EXISTS".utf8), key])
+            guard let count = reply.number else { throw TargetServer.error(reply, "EXISTS") }
+            if count > 0 { return true }
+        }
+        return false
+    }
+
     /// All workers' markers by database.
     func markers(
         workers: Int, databases: [Int]

@@ -33,6 +33,8 @@ public struct KeyFilter: Sendable, Equatable {
     public var stripPrefix: [UInt8] = []
     /// Put before all names.
     public var addPrefix: [UInt8] = []
+    /// Whose writes are not sent on.
+    public var origin = OriginFilter()
 
     /// Lets everything through.
     public init() {}
@@ -79,7 +81,7 @@ public struct KeyFilter: Sendable, Equatable {
 
     /// Tells whether a checkpoint was made with the same filter.
     public var digest: UInt64 {
-        let text = [
+        var text = [
             self.databases.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
                 .joined(separator: ","),
             self.include.joined(separator: "\u{1}"), self.exclude.joined(separator: "\u{1}"),
@@ -89,6 +91,7 @@ public struct KeyFilter: Sendable, Equatable {
             String(decoding: self.stripPrefix, as: UTF8.self),
             String(decoding: self.addPrefix, as: UTF8.self),
         ].joined(separator: "\u{2}")
+        if self.origin.isActive { text += "\u{2}origin \(self.origin.partner)" }
         return KeyHash.hash(database: 0, key: text.utf8)
     }
 }

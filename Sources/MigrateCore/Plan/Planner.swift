@@ -48,6 +48,10 @@ public struct Planner: Sendable {
     /// Plans a unit.
     public func plan(_ unit: SourceUnit) throws(PlanRefusal) -> UnitPlan {
         var plan = UnitPlan(keys: [], action: .execute([]), notes: [])
+        guard !self.filter.origin.isForeign(unit) else {
+            plan.notes.append(PlanNote("echo"))
+            return plan
+        }
         var parts: [UnitPart] = []
         var needsRefresh = false
         for command in unit.commands where !command.arguments.isEmpty {
@@ -126,6 +130,12 @@ public struct Planner: Sendable {
     private func flush(
         _ command: SourceCommand, _ role: CommandRole
     ) throws(PlanRefusal) -> Step {
+        guard !self.filter.origin.isActive else {
+            throw PlanRefusal(
+                "one end of a two-way sync emptied a database: what the other end wrote meanwhile"
+                    + " would be lost; [map] commands-deny with flushdb and flushall leaves it out"
+            )
+        }
         guard !self.filter.selectsKeys, self.filter.addPrefix.isEmpty else {
             throw PlanRefusal(
                 "the source emptied a database while only some of its keys are copied")

@@ -122,4 +122,19 @@ public protocol Source: Sendable {
     func status() async -> SourceStatus
     /// Ends reading: a waiting `next` throws `.stopped`. What was spooled stays.
     func stop() async
+    /// Goes on being received while nobody reads: a lost target must not make the source wait, or
+    /// keep what we have not taken.
+    var canRest: Bool { get }
+    /// Begins to read anew, at a place in what was received, without another connection; nil = that
+    /// place is not there, and the source is of no more use.
+    ///
+    /// No `next` may be under way.
+    func restart(_ from: SourceStart) async throws(SourceError) -> SourceOpening?
+}
+
+extension Source {
+    /// No.
+    public var canRest: Bool { false }
+    /// No place is there.
+    public func restart(_ from: SourceStart) async throws(SourceError) -> SourceOpening? { nil }
 }

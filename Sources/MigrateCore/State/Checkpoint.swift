@@ -145,6 +145,11 @@ public struct Marker: Sendable, Equatable {
         KeyFilter.reservedPrefix + Array("\(job):\(worker)".utf8)
     }
 
+    /// Stands in the target since a two-way job's copy has begun there.
+    public static func copyKey(job: String) -> [UInt8] {
+        KeyFilter.reservedPrefix + Array("\(job):copy".utf8)
+    }
+
     /// The name of a job's lock.
     public static func lockKey(job: String) -> [UInt8] {
         KeyFilter.reservedPrefix + Array("\(job):lock".utf8)
