@@ -2,6 +2,7 @@ import FileIO
 import Glibc
 import Logging
 import Synchronization
+import TestKit
 
 @testable import PikaServer
 
@@ -132,8 +133,7 @@ final class LoopbackServer {
         var started: (Server, Conf)?
         var lastError = ServerError(.network, "no port")
         for _ in 0..<20 where started == nil {
-            // Below the range of ephemeral ports, so that outgoing connections don't take it.
-            let port = Int.random(in: 12_000...21_000)
+            let port = try LoopbackPorts.next()
             let lines = [
                 "port : \(port)", "log-path : \(directory)/log/", "db-path : \(directory)/db/",
                 "dump-path : \(directory)/dump/", "db-sync-path : \(directory)/dbsync/",

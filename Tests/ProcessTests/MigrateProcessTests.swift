@@ -1,4 +1,5 @@
 import Glibc
+import TestKit
 import Testing
 
 /// pika-migrate between processes: a redis-server as the source, another or ours as the target.
@@ -166,7 +167,7 @@ final class MigrateWorld {
         let directory = String(cString: try #require(mkdtemp(&template)))
         let log = persistent ? "yes" : "no"
         func redis(_ name: String, _ options: [String] = []) throws -> MigrateChild {
-            let port = try #require(PikaProcess.freePort())
+            let port = try LoopbackPorts.next()
             return try MigrateChild(
                 Self.redisServer,
                 [

@@ -1,4 +1,5 @@
 import Glibc
+import TestKit
 import Testing
 
 /// A `pika` process in a directory of its own; killed and removed with its last reference.
@@ -43,7 +44,7 @@ final class PikaProcess {
             self.directory = String(cString: try #require(mkdtemp(&template)))
             ownsDirectory = true
         }
-        self.port = try port ?? #require(Self.freePort())
+        self.port = try port ?? LoopbackPorts.next()
         let lines = ["port : \(self.port)", "write-buffer-size : 16M"] + settings
         try write(lines.map { $0 + "\n" }.joined(), to: "pika.conf")
     }
@@ -127,27 +128,6 @@ final class PikaProcess {
     }
 
     /// A base port whose companions are free, too.
-    static func freePort() -> Int? {
-        for _ in 0..<200 {
-            let port = Int.random(in: 12_000...21_000)
-            if [0, 2000, 10_001].allSatisfy({ canBind(port + $0) }) { return port }
-        }
-        return nil
-    }
-
-    private static func canBind(_ port: Int) -> Bool {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = in_port_t(UInt16(port)).bigEndian
-        return withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-            }
-        }
-    }
-
     static func spawn(
         _ path: String, _ arguments: [String], directory: String, output: String,
         launcher: [String] = []

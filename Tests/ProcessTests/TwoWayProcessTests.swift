@@ -1,4 +1,5 @@
 import Glibc
+import TestKit
 import Testing
 
 /// Two pika-migrate between two servers that are both written.
@@ -103,7 +104,7 @@ private final class TwoWayWorld {
                 try process.start()
                 self.pikas[index] = process
             } else {
-                let port = try #require(PikaProcess.freePort())
+                let port = try LoopbackPorts.next()
                 let child = try MigrateChild(
                     MigrateWorld.redisServer,
                     [

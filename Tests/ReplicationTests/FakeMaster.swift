@@ -3,6 +3,7 @@ import NIOPosix
 import ReplicationCore
 import SyncProtocol
 import Synchronization
+import TestKit
 
 @testable import Replication
 
@@ -72,7 +73,7 @@ final class FakeMaster: Sendable {
         let box = Box(state)
         self.box = box
         for _ in 0..<200 {
-            let port = Int.random(in: 20_000...50_000)
+            let port = try LoopbackPorts.next()
             let replication = try? Self.listen(self.group, port + 2_000) {
                 FakeReplicationHandler(box)
             }

@@ -7,6 +7,7 @@ import NIOCore
 import NIOPosix
 import PikaStorage
 import SyncProtocol
+import TestKit
 import Testing
 
 @testable import Replication
@@ -28,7 +29,7 @@ final class MasterHarness: Sendable {
     ) throws {
         self.ownsDirectory = directory == nil
         self.directory = directory ?? Self.makeDirectory()
-        self.port = port ?? Self.freePort()
+        self.port = try port ?? LoopbackPorts.next()
         var configuration = KeyspaceConfiguration(
             databasePath: "\(self.directory)/db", logPath: "\(self.directory)/log",
             fileSystem: RealFileSystem(),
@@ -64,14 +65,6 @@ final class MasterHarness: Sendable {
         try? FileManager.default.createDirectory(
             atPath: path, withIntermediateDirectories: true)
         return path
-    }
-
-    static func freePort() -> Int {
-        for _ in 0..<100 {
-            let port = Int.random(in: 20_000...50_000)
-            if [0, 2_000, 10_001].allSatisfy({ RawSocket.isFree(port: port + $0) }) { return port }
-        }
-        return 31_221
     }
 
     /// Stops everything; the directory stays if it was given.
@@ -143,15 +136,6 @@ final class RawSocket {
     }
 
     deinit { close(self.descriptor) }
-
-    static func isFree(port: Int) -> Bool {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        var reuse: Int32 = 1
-        setsockopt(
-            descriptor, SOL_SOCKET, SO_REUSEADDR, &reuse, socklen_t(MemoryLayout<Int32>.size))
-        return withAddress(port: port) { bind(descriptor, $0, $1) } == 0
-    }
 
     private static func withAddress(
         port: Int, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32
