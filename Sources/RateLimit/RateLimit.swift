@@ -12,14 +12,15 @@ public enum RateVerdict: Hashable, Sendable {
 /// come from the total of bytes since the bucket was last full (or the rate last changed), never
 /// from the last sleep, so errors do not add up.
 ///
-/// The burst is 50 ms of the rate, at least ``minimumBurstBytes``: who asks for no more than
-/// ``grantBytes`` at once gets at most 1.5 times its share in any 100 ms. A larger request is
+/// The burst is 40 ms of the rate, at least ``minimumBurstBytes``: who asks for no more than
+/// ``grantBytes`` at once gets at most 1.4 times its share in any 100 ms, as counted here. What a
+/// socket holds back and passes on at once comes on top, and 1.6 is promised. A larger request is
 /// granted when the bucket is full and leaves a debt; the average still holds.
 ///
 /// Invariant: bytes granted since any moment <= burst + rate * time since then (+ one debt).
 public struct TokenBucket: Hashable, Sendable {
-    /// The burst as a part of a second: 1/20 s = 50 ms.
-    public static let burstsPerSecond: UInt64 = 20
+    /// The burst as a part of a second: 1/25 s = 40 ms.
+    public static let burstsPerSecond: UInt64 = 25
     /// The burst of very low rates.
     public static let minimumBurstBytes: UInt64 = 1_024
 
@@ -54,7 +55,7 @@ public struct TokenBucket: Hashable, Sendable {
 
     /// What to ask for at once: the chunk, or less where a chunk is more than half of the burst.
     ///
-    /// The other half is the time by which one may wake up too late without losing rate: 25 ms.
+    /// The other half is the time by which one may wake up too late without losing rate: 20 ms.
     public var grantBytes: UInt64 {
         bytesPerSecond == 0 ? chunkBytes : min(chunkBytes, burstBytes / 2)
     }

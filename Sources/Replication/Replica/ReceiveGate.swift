@@ -98,7 +98,7 @@ final class ReceiveGate: ChannelDuplexHandler {
 
 /// Read buffers that are a small part of what the limiter grants in a moment.
 ///
-/// A read is paid for afterwards, so that its size adds to the burst: 1/160 s at most, and 50 ms of
+/// A read is paid for afterwards, so that its size adds to the burst: 1/160 s at most, and 40 ms of
 /// the bucket, stay below 1.6 times the share of 100 ms.
 struct LimitedReadBuffers: RecvByteBufferAllocator {
     /// The largest read as a part of a second.
