@@ -115,9 +115,10 @@ public struct ResumeStore: Sendable {
         }
     }
 
-    /// Forgets the point, durably.
+    /// Forgets the point, durably; nothing happens where there never was one.
     public func remove() throws(ResumeError) {
         do throws(FileError) {
+            guard try fileSystem.exists(Path.directory(of: path)) else { return }
             try fileSystem.unlinkIfPresent(path)
             try fileSystem.syncDirectory(Path.directory(of: path))
         } catch {
