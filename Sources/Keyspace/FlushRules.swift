@@ -1,6 +1,6 @@
 internal import Binlog
 internal import FileIO
-internal import SyncProtocol
+public import SyncProtocol
 internal import Synchronization
 
 /// What `FLUSHDB <type>` in a log means, by who wrote that part of it.
@@ -9,18 +9,12 @@ internal import Synchronization
 /// are the same bytes, so whose they are is kept beside the log, and a replay after a crash does
 /// what was done when they came. Own logs never hold the form.
 struct FlushRules: Equatable, Sendable {
-    /// From a position on.
-    struct Entry: Equatable, Sendable {
-        /// End of the last item before it.
-        var from: BinlogPosition
-        /// Whether the type in `FLUSHDB <type>` is without meaning.
-        var emptiesAll: Bool
-    }
+    typealias Entry = TypedFlushRule
 
     /// Changes of writer that are remembered; the oldest are dropped beyond it.
     ///
     /// A replay never goes back that far: the stores hold all but the last 512 MB of log.
-    static let maximumEntries = 64
+    static let maximumEntries = WireLimits.maxTypedFlushRules
 
     private(set) var entries: [Entry] = []
 
@@ -41,6 +35,16 @@ struct FlushRules: Equatable, Sendable {
         guard (entries.last?.emptiesAll ?? false) != emptiesAll else { return }
         entries.append(Entry(from: position, emptiesAll: emptiesAll))
         if entries.count > Self.maximumEntries { entries.removeFirst() }
+    }
+
+    /// What follows a position is as a peer's log has it: the same items, so the same positions.
+    mutating func adopt(_ theirs: FlushRules, from position: BinlogPosition) {
+        set(
+            emptiesAll: theirs.entries.last { $0.from <= position }?.emptiesAll ?? false,
+            from: position)
+        for entry in theirs.entries where entry.from > position {
+            set(emptiesAll: entry.emptiesAll, from: entry.from)
+        }
     }
 }
 
@@ -85,20 +89,36 @@ extension FlushRulesFile: MarkFile {
 }
 
 extension Database {
+    /// What `FLUSHDB <type>` means in this log, in order of positions; before the first: the type.
+    public var typedFlush: [TypedFlushRule] { notes.withLock { $0.flushRules.entries } }
+
     /// Remembers, durably and before the first of them is taken, whose items follow the log's end.
     ///
-    /// Blocks; on the pool, outside the gate.
+    /// Replicas of this node have to ask anew if that is a change. Blocks; on the pool, outside the
+    /// gate.
     ///
     /// - Parameter emptiesAll: a 3.5.5, for which `FLUSHDB <type>` empties everything.
     public func setTypedFlush(emptiesAll: Bool) throws(KeyspaceError) {
+        try updateTypedFlush { $0.set(emptiesAll: emptiesAll, from: $1) }
+    }
+
+    /// The same for items that come from a peer of ours, which has got them from others.
+    public func adoptTypedFlush(_ theirs: [TypedFlushRule]) throws(KeyspaceError) {
+        try updateTypedFlush { $0.adopt(FlushRules(entries: theirs), from: $1) }
+    }
+
+    private func updateTypedFlush(
+        _ body: (inout FlushRules, BinlogPosition) -> Void
+    ) throws(KeyspaceError) {
         commitLock.lockOnPool()
         defer { commitLock.unlock() }
         let before = notes.withLock { $0.flushRules }
         var rules = before
-        rules.set(emptiesAll: emptiesAll, from: received)
+        body(&rules, received)
         guard rules != before else { return }
         try FlushRulesFile(rules: rules).write(
             in: files.logDirectory, fileSystem: files.fileSystem)
         notes.withLock { $0.flushRules = rules }
+        forEachObserver { $0.logReplaced(database: index) }
     }
 }

@@ -21,6 +21,8 @@ struct ReplicationContext: Sendable {
     /// Limits what this process sends.
     let sending: Limiter
     let logger: Logger
+    /// This process in a chain of replicas.
+    let nodeID = NodeID(rawValue: UInt64.random(in: 1...UInt64.max))
 
     /// Reads what lies in the directory of a snapshot of a former process.
     ///

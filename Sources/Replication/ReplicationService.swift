@@ -43,6 +43,7 @@ public final class ReplicationService: Sendable {
             resumePath: keyspaceConfiguration.databasePath,
             databasePath: keyspaceConfiguration.databasePath,
             masterAuth: { box.current.masterPassword })
+        replica.nodeID = self.context.nodeID
         replica.announcedHost = configuration.announceHost
         replica.pikaReaders = settings.parallelFileRequests
         replica.leastRequestTimeoutMilliseconds = settings.fileRequestTimeoutMilliseconds
@@ -52,6 +53,8 @@ public final class ReplicationService: Sendable {
             fileSystem: configuration.fileSystem, eventLoop: loop, pool: pool,
             limiter: self.receiving, logger: configuration.logger)
         environment.dialer = configuration.dialer
+        let masterCore = self.masterSide.core
+        environment.onUpstreams = { masterCore.announce($0) }
         self.link = ReplicaLink(replica, environment)
     }
 

@@ -50,6 +50,8 @@ public struct MasterSession: Equatable, Sendable {
         case removed
         /// A newer connection of the same replica took over.
         case replaced
+        /// The log was exchanged or got a new history: the replica has to ask anew.
+        case logExchanged
         /// The log could not be read on.
         case readFailed
         /// A message that the protocol does not allow here.
@@ -127,6 +129,8 @@ public struct MasterSession: Equatable, Sendable {
         case connectionLost
         /// A newer connection of this replica took over.
         case replaced
+        /// The log was exchanged, or what its items mean.
+        case logExchanged
         /// Time passed.
         case tick
     }
@@ -257,6 +261,8 @@ public struct MasterSession: Equatable, Sendable {
             return self.end(.connectionLost)
         case .replaced:
             return self.end(.replaced)
+        case .logExchanged:
+            return self.end(.logExchanged)
         case .tick:
             return self.tick(now: now)
         }

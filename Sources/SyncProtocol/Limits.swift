@@ -30,6 +30,10 @@ public enum WireLimits {
     public static let maxFilesPerSnapshot = 1_000_000
     /// Entries of one database's history.
     public static let maxHistoryEntries = 1_024
+    /// Servers above another one that are named; a ring of more is not noticed.
+    public static let maxUpstreams = 64
+    /// Changes in the meaning of `FLUSHDB <type>` that are told.
+    public static let maxTypedFlushRules = 64
     /// Bytes of the token that opens the file service.
     public static let maxFileTokenBytes = 64
     /// Bytes of a snapshot's id.

@@ -6,6 +6,10 @@ public struct PeerInfo: Hashable, Sendable {
     public var capabilities: PeerCapabilities
     /// The histories of its databases.
     public var histories: [DatabaseHistory]
+    /// The sender, in an answer to MetaSync; nil from one that does not look for rings.
+    public var nodeID: NodeID?
+    /// The servers that the sender follows, its master first; in an answer to MetaSync.
+    public var upstreams: [UpstreamNode]
 
     /// The version that this code speaks.
     public static let currentVersion: UInt32 = 1
@@ -13,11 +17,56 @@ public struct PeerInfo: Hashable, Sendable {
     /// Creates the description.
     public init(
         protocolVersion: UInt32 = PeerInfo.currentVersion,
-        capabilities: PeerCapabilities = .current, histories: [DatabaseHistory] = []
+        capabilities: PeerCapabilities = .current, histories: [DatabaseHistory] = [],
+        nodeID: NodeID? = nil, upstreams: [UpstreamNode] = []
     ) {
         self.protocolVersion = protocolVersion
         self.capabilities = capabilities
         self.histories = histories
+        self.nodeID = nodeID
+        self.upstreams = upstreams
+    }
+}
+
+/// A random number by which a running process knows itself in a chain of replicas.
+///
+/// A restart makes another one: a process that is gone can't be part of a ring.
+public struct NodeID: Hashable, Comparable, Sendable {
+    /// The number on the wire.
+    public let rawValue: UInt64
+
+    /// Creates an id.
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+    /// Orders by number; only that all nodes order alike matters.
+    public static func < (left: NodeID, right: NodeID) -> Bool { left.rawValue < right.rawValue }
+}
+
+/// A server above another one in a chain of replicas.
+public struct UpstreamNode: Hashable, Sendable {
+    /// Which process.
+    public var id: NodeID
+    /// What the server below it follows it by.
+    public var address: ReplicaAddress
+
+    /// Creates a description.
+    public init(id: NodeID, address: ReplicaAddress) {
+        self.id = id
+        self.address = address
+    }
+}
+
+/// From a position on, what `FLUSHDB <type>` means in a log.
+public struct TypedFlushRule: Hashable, Sendable {
+    /// End of the last item before it.
+    public var from: BinlogPosition
+    /// Whether the type is without meaning and everything is emptied, as by a 3.5.5.
+    public var emptiesAll: Bool
+
+    /// Creates a rule.
+    public init(from: BinlogPosition, emptiesAll: Bool) {
+        self.from = from
+        self.emptiesAll = emptiesAll
     }
 }
 

@@ -133,6 +133,9 @@ extension WireResponse.TrySync {
         if !verdict.history.isEmpty {
             WireExt_history = verdict.history.map { WireExt_HistoryEntry($0) }
         }
+        if !verdict.typedFlush.isEmpty {
+            WireExt_typedFlush = verdict.typedFlush.map { WireExt_TypedFlush($0) }
+        }
     }
 
     func plain() throws(WireError) -> TrySyncVerdict {
@@ -144,12 +147,15 @@ extension WireResponse.TrySync {
         case .error: code = .error
         }
         guard code != .ok || hasSessionID else { throw .missingField("try_sync.session_id") }
+        try checkedCount(
+            WireExt_typedFlush.count, "typed_flush", limit: WireLimits.maxTypedFlushRules)
         return TrySyncVerdict(
             code: code, database: try database.plain(),
             masterEnd: hasMasterEnd ? masterEnd.plain() : nil,
             session: hasSessionID ? SessionID(rawValue: sessionID) : nil,
             reason: hasWireExt_reason ? try checkedReply(WireExt_reason) : nil,
-            history: try plainHistory(WireExt_history))
+            history: try plainHistory(WireExt_history),
+            typedFlush: WireExt_typedFlush.map(\.plain))
     }
 }
 

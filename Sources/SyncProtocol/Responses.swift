@@ -127,11 +127,14 @@ public struct TrySyncVerdict: Hashable, Sendable {
     public var reason: String?
     /// Extension: the master's history of this database, oldest entry first.
     public var history: [HistoryEntry]
+    /// Extension: what `FLUSHDB <type>` means in the master's log, in order of positions.
+    public var typedFlush: [TypedFlushRule]
 
     /// Creates a verdict.
     public init(
         code: TrySyncCode, database: String, masterEnd: BinlogOffset? = nil,
-        session: SessionID? = nil, reason: String? = nil, history: [HistoryEntry] = []
+        session: SessionID? = nil, reason: String? = nil, history: [HistoryEntry] = [],
+        typedFlush: [TypedFlushRule] = []
     ) {
         self.code = code
         self.database = database
@@ -139,6 +142,7 @@ public struct TrySyncVerdict: Hashable, Sendable {
         self.session = session
         self.reason = reason
         self.history = history
+        self.typedFlush = typedFlush
     }
 }
 

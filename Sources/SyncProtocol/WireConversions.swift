@@ -113,10 +113,13 @@ extension WireExt_Peer {
             wire.entries = history.entries.map { WireExt_HistoryEntry($0) }
             return wire
         }
+        if let id = peer.nodeID { nodeID = id.rawValue }
+        upstreams = peer.upstreams.map { WireExt_Upstream($0) }
     }
 
     func plain() throws(WireError) -> PeerInfo {
         try checkedCount(histories.count, "peer.histories", limit: WireLimits.maxDatabases)
+        try checkedCount(upstreams.count, "peer.upstreams", limit: WireLimits.maxUpstreams)
         var plain: [DatabaseHistory] = []
         for history in histories {
             plain.append(
@@ -126,8 +129,46 @@ extension WireExt_Peer {
         }
         return PeerInfo(
             protocolVersion: protocolVersion,
-            capabilities: PeerCapabilities(rawValue: capabilities), histories: plain)
+            capabilities: PeerCapabilities(rawValue: capabilities), histories: plain,
+            nodeID: hasNodeID ? NodeID(rawValue: nodeID) : nil,
+            upstreams: try plainUpstreams(upstreams))
     }
+}
+
+extension WireExt_Upstream {
+    init(_ node: UpstreamNode) {
+        self.init()
+        nodeID = node.id.rawValue
+        host = node.address.host
+        port = UInt32(clamping: node.address.port)
+    }
+}
+
+private func plainUpstreams(_ nodes: [WireExt_Upstream]) throws(WireError) -> [UpstreamNode] {
+    var plain: [UpstreamNode] = []
+    for node in nodes {
+        guard node.port <= 65_535 else {
+            throw .outOfRange(field: "upstream.port", value: Int64(node.port), allowed: 0...65_535)
+        }
+        plain.append(
+            UpstreamNode(
+                id: NodeID(rawValue: node.nodeID),
+                address: ReplicaAddress(
+                    host: try checked(
+                        node.host, "upstream.host", limitBytes: WireLimits.maxHostBytes),
+                    port: Int(node.port))))
+    }
+    return plain
+}
+
+extension WireExt_TypedFlush {
+    init(_ rule: TypedFlushRule) {
+        self.init()
+        from = WireExt_Position(rule.from)
+        emptiesAll = rule.emptiesAll
+    }
+
+    var plain: TypedFlushRule { TypedFlushRule(from: from.plain, emptiesAll: emptiesAll) }
 }
 
 extension WireExt_HistoryClaim {

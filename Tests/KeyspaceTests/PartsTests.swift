@@ -332,6 +332,28 @@ struct MarkFileTests {
         #expect(rules.entries.count == FlushRules.maximumEntries)
     }
 
+    @Test("What FLUSHDB of a type means behind a position is taken over from a peer")
+    func adoptedFlushRules() {
+        func at(_ file: UInt32, _ offset: UInt64) -> BinlogPosition {
+            BinlogPosition(fileNumber: file, offset: offset)
+        }
+        func rule(_ position: BinlogPosition, _ emptiesAll: Bool) -> FlushRules.Entry {
+            FlushRules.Entry(from: position, emptiesAll: emptiesAll)
+        }
+        let theirs = FlushRules(entries: [rule(at(1, 10), true), rule(at(4, 0), false)])
+        var empty = FlushRules()
+        empty.adopt(theirs, from: .zero)
+        #expect(empty == theirs)
+        // The peer tells what holds at our end, whatever its own entry's position is.
+        var behind = FlushRules()
+        behind.adopt(theirs, from: at(3, 5))
+        #expect(behind.entries == [rule(at(3, 5), true), rule(at(4, 0), false)])
+        // What is here already was applied by our own rule: it stays for a replay.
+        var known = FlushRules(entries: [rule(at(0, 5), true)])
+        known.adopt(FlushRules(), from: at(2, 0))
+        #expect(known.entries == [rule(at(0, 5), true), rule(at(2, 0), false)])
+    }
+
     @Test("A damaged file is an error that names it")
     func namesFile() throws {
         let directory = try TemporaryDirectory()

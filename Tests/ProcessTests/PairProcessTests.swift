@@ -136,4 +136,27 @@ struct PairProcessTests {
         }
         #expect(passes("still", from: master, to: replica))
     }
+
+    @Test("F23: a ring of three servers is refused by the one that would close it, with its data")
+    func ringOfThree() throws {
+        let servers = try (0..<3).map { _ in try PikaProcess() }
+        for server in servers { try server.start() }
+        let top = servers[0]
+        let clients = try servers.map { try #require(BlockingClient(port: $0.port)) }
+        for (replica, master) in [(1, 0), (2, 1)] {
+            let reply = clients[replica].call("SLAVEOF", "127.0.0.1", "\(servers[master].port)")
+            #expect(reply == .text("OK"))
+            #expect(wait { follows(servers[replica]) }, "\(info(servers[replica].port))")
+        }
+        #expect(passes("before", from: top, to: servers[2]))
+        let chain = "127.0.0.1:\(servers[1].port),127.0.0.1:\(top.port)"
+        #expect(wait { info(servers[2].port)["master_chain"] == chain })
+        #expect(clients[0].call("SLAVEOF", "127.0.0.1", "\(servers[2].port)") == .text("OK"))
+        #expect(wait { info(top.port)["master_link_state"] == "broken" }, "\(info(top.port))")
+        let reason = info(top.port)["last_sync_failure"] ?? ""
+        #expect(reason.contains("\(servers[2].port) <- ") && reason.contains("ring"), "\(reason)")
+        #expect(clients[0].call("GET", "live") == .bulk("before"))
+        #expect(clients[0].call("SLAVEOF", "NO", "ONE") == .text("OK"))
+        #expect(passes("after", from: top, to: servers[2]), "\(servers[1].log)")
+    }
 }

@@ -101,7 +101,8 @@ struct ReplicaSessionTests {
         #expect(
             begin == [
                 .beginFollowing(
-                    database: "db0", session: SessionID(rawValue: 7), history: []),
+                    database: "db0", session: SessionID(rawValue: 7), history: [],
+                    typedFlush: []),
                 .send(
                     .binlogSync(
                         BinlogAck(
@@ -344,11 +345,33 @@ struct ReplicaSessionTests {
     func silence() {
         var bench = SessionBench()
         bench.follow()
+        bench.feed(.keepAlive(database: "db0", session: SessionID(rawValue: 7)))
         bench.feed(.tick, at: 19)
         #expect(bench.session.state(of: "db0") == .following)
         bench.feed(.tick, at: 21)
         #expect(bench.session.state(of: "db0") == .retrying)
         #expect(bench.feed(.tick, at: 22) == [.readLocal(database: "db0")])
+    }
+
+    @Test("A real Pika that says nothing at all behind the first BinlogSync is asked again soon")
+    func firstSign() {
+        func state(peer: PeerInfo? = nil, _ time: Double, _ signs: [ReplicaSession.Event]) -> Bool {
+            var bench = SessionBench()
+            bench.follow(peer: peer)
+            for sign in signs { bench.feed(sign, at: 2) }
+            bench.feed(.tick, at: time)
+            return bench.session.state(of: "db0") == .following
+        }
+        let session = SessionID(rawValue: 7)
+        let items = ReplicaSession.Items(
+            database: "db0", session: session, first: offset(3, 200), last: offset(3, 200))
+        #expect(state(3.9, []) && !state(4, []))
+        // Half a message, a sign of life, items.
+        #expect(state(5.9, [.bytesArrived]) && !state(6, [.bytesArrived]))
+        #expect(state(21, [.keepAlive(database: "db0", session: session)]))
+        #expect(state(21, [.items(items)]))
+        // One of ours may hold its first items back, as its limit of bandwidth has it.
+        #expect(state(peer: PeerInfo(), 19, []) && !state(peer: PeerInfo(), 20, []))
     }
 
     @Test("Reading that we paused ourselves is no silence of the master")

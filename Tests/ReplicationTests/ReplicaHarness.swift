@@ -48,6 +48,8 @@ final class ReplicaHarness: Sendable {
             bytesPerSecond: bytesPerSecond, now: self.group.next().instant.nanoseconds)
         var replica = ReplicaConfiguration(
             ownPort: port, stagingPath: staging, resumePath: database, databasePath: database)
+        // What a recorded master is asked must not depend on how slow the machine is.
+        replica.firstSignTimeout = .seconds(60)
         change(&replica)
         var logger = Logger(label: "replica")
         logger.logLevel =

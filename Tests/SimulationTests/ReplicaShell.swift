@@ -138,6 +138,7 @@ final class ReplicaShell {
             ReplicationCodec.encode(request, into: &buffer)
             link?.send(buffer, from: .client)
         case .adopt(let known): self.known = known
+        case .announce: break
         case .readLocal(let database): readLocal(database)
         case .discardCopy(let database):
             stopCopy(database)
@@ -150,7 +151,7 @@ final class ReplicaShell {
             copies[database] = copy
             copy.begin()
         case .stopCopy(let database): stopCopy(database)
-        case .beginFollowing(let database, _, let history):
+        case .beginFollowing(let database, _, let history, _):
             let disk = node.disk(database)
             disk.resume = SimulatedResume(phase: .following, master: known)
             disk.staged = [:]

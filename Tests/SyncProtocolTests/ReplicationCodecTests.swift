@@ -168,6 +168,30 @@ struct ReplicationCodecTests {
         }
     }
 
+    @Test("Chains and rules of FLUSHDB are taken at their limit and refused one past it")
+    func extensionLimits() throws {
+        func metaSync(_ count: Int) -> ReplicationResponse {
+            let node = UpstreamNode(id: NodeID(rawValue: 1), address: Samples.replica)
+            let peer = PeerInfo(upstreams: Array(repeating: node, count: count))
+            return .metaSync(
+                MetaSyncResponse(
+                    status: .ok, master: MasterInfo(databases: [], runID: nil, peer: peer)))
+        }
+        func trySync(_ count: Int) -> ReplicationResponse {
+            let rule = TypedFlushRule(from: .zero, emptiesAll: true)
+            return .trySync(
+                TrySyncResponse(
+                    status: .ok,
+                    verdict: TrySyncVerdict(
+                        code: .error, database: "db0",
+                        typedFlush: Array(repeating: rule, count: count))))
+        }
+        for (fits, over) in [(metaSync(64), metaSync(65)), (trySync(64), trySync(65))] {
+            #expect(try plainResponse(try onlyBody(encoded(fits))) == fits)
+            #expect(throws: WireError.self) { try plainResponse(try onlyBody(encoded(over))) }
+        }
+    }
+
     @Test("Ports outside 0...65535 are refused", arguments: [-1, 65_536])
     func ports(_ port: Int) throws {
         let request = ReplicationRequest.metaSync(

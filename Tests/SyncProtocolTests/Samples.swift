@@ -22,6 +22,13 @@ enum Samples {
             DatabaseHistory(database: "db0", entries: history()),
             DatabaseHistory(database: "db7", entries: []),
         ])
+    static let chainedPeer = PeerInfo(
+        nodeID: NodeID(rawValue: .max),
+        upstreams: [
+            UpstreamNode(id: NodeID(rawValue: 0), address: replica),
+            UpstreamNode(
+                id: NodeID(rawValue: 1), address: ReplicaAddress(host: "m", port: 65_535)),
+        ])
     static let position = BinlogPosition(fileNumber: 3, offset: 104_857_600)
     static let offset = BinlogOffset(position, logicID: LogicID(term: 2, index: 1 << 40))
 
@@ -61,12 +68,20 @@ enum Samples {
                     runID: RunID(String(repeating: "f", count: 40)),
                     replicationID: replicationID, peer: peer,
                     fileToken: Array(repeating: 0xA5, count: 32)))),
+        .metaSync(
+            MetaSyncResponse(
+                status: .ok,
+                master: MasterInfo(databases: [], runID: nil, peer: chainedPeer))),
         .trySync(
             TrySyncResponse(
                 status: .ok,
                 verdict: TrySyncVerdict(
                     code: .ok, database: "db0", masterEnd: BinlogOffset(position),
-                    session: SessionID(rawValue: 12)))),
+                    session: SessionID(rawValue: 12),
+                    typedFlush: [
+                        TypedFlushRule(from: .zero, emptiesAll: true),
+                        TypedFlushRule(from: position, emptiesAll: false),
+                    ]))),
         .trySync(
             TrySyncResponse(
                 status: .error, reply: "Slot not found",

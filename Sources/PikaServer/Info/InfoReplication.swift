@@ -36,6 +36,9 @@ extension InfoText {
         line("master_link_status", replica.isLinkUp ? "up" : "down")
         line("master_link_state", replica.link.rawValue)
         if let isPeer = replica.master?.isPeer { line("master_kind", isPeer ? "ours" : "pika") }
+        if !replica.upstreams.isEmpty {
+            line("master_chain", replica.upstreams.map { "\($0)" }.joined(separator: ","))
+        }
         if let runID = replica.master?.runID { line("master_run_id", "\(runID)") }
         if let seconds = replica.secondsSinceLastReceive {
             line("master_last_io_seconds_ago", seconds)

@@ -129,6 +129,7 @@ struct TrySyncFacts: Sendable {
     var verdict: ContinuationVerdict
     var end: BinlogPosition
     var history: [HistoryEntry]
+    var typedFlush: [TypedFlushRule]
 
     /// Looks at the log (reads from files: on the pool) and judges.
     static func judge(
@@ -136,7 +137,8 @@ struct TrySyncFacts: Sendable {
     ) -> TrySyncFacts {
         let history = database.history
         let end = database.written
-        var facts = TrySyncFacts(verdict: .purged, end: end, history: history)
+        var facts = TrySyncFacts(
+            verdict: .purged, end: end, history: history, typedFlush: database.typedFlush)
         do {
             let log = database.log
             let evidence: PositionEvidence

@@ -35,6 +35,8 @@ final class MasterCore: DatabaseObserver, @unchecked Sendable {
     var snapshotBytesSent: UInt64 = 0
     var hostileConnections: UInt64 = 0
     private var leasesDropped: UInt64 = 0
+    /// The servers that we follow ourselves.
+    private(set) var upstreams = UpstreamChain.none
     private var tokens: [[UInt8]: UInt64] = [:]
     private var nextSessions: [Int32]
     private var nextConnection: UInt64 = 1
@@ -140,6 +142,12 @@ final class MasterCore: DatabaseObserver, @unchecked Sendable {
         where other.id != connection.id && other.address == address {
             other.replaced()
         }
+    }
+
+    /// We follow others now: replicas of ours look whether they are among them (F23).
+    func announce(_ chain: UpstreamChain) {
+        self.upstreams = chain
+        for connection in self.connections.values { connection.announceUpstreams() }
     }
 
     /// Ids are per database and never used twice in a process (spec replication-protocol 6.3).

@@ -89,6 +89,12 @@ extension ReplicaConnection {
         }
     }
 
+    /// Answers MetaSync again: an older peer of ours takes no notice of it.
+    func announceUpstreams() {
+        guard self.isOurs, self.hasPassedMetaSync else { return }
+        self.withReplicationID { connection, id in connection.acceptMetaSync(id) }
+    }
+
     private func acceptMetaSync(_ replicationID: ReplicationID?) {
         let databases = self.core.context.keyspace.databases
         var master = MasterInfo(
@@ -98,7 +104,8 @@ extension ReplicaConnection {
             master.peer = PeerInfo(
                 histories: databases.map {
                     DatabaseHistory(database: $0.name, entries: $0.history)
-                })
+                },
+                nodeID: self.core.context.nodeID, upstreams: self.core.upstreams.nodes)
             master.fileToken = self.fileToken
         }
         self.send(.metaSync(MetaSyncResponse(status: .ok, master: master)))
@@ -128,10 +135,16 @@ extension ReplicaConnection {
     }
 
     private func answer(_ facts: TrySyncFacts, database: Database, position: BinlogPosition) {
+        // Changed behind the look at it: as if it had been followed already.
+        guard facts.history == database.history, facts.typedFlush == database.typedFlush else {
+            self.logReplaced(database.index)
+            return
+        }
         var verdict = TrySyncVerdict(
             code: facts.code, database: database.name, masterEnd: BinlogOffset(facts.end))
         if self.isOurs {
             verdict.history = facts.history
+            verdict.typedFlush = facts.typedFlush
             if facts.code != .ok { verdict.reason = facts.verdict.explanation }
         }
         if facts.code == .ok {

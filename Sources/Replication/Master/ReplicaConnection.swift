@@ -202,7 +202,8 @@ final class ReplicaConnection: ChannelInboundHandler {
             switch reason {
             case .removed:
                 self.core.leases.release(.replica(address), database: database)
-            case .connectionLost, .timedOut, .replaced, .readFailed, .protocolViolation:
+            case .connectionLost, .timedOut, .replaced, .logExchanged, .readFailed,
+                .protocolViolation:
                 self.core.leases.lose(.replica(address), database: database, now: self.core.now)
             }
         }
@@ -228,6 +229,8 @@ final class ReplicaConnection: ChannelInboundHandler {
             metadata: [
                 "replica": "\(self.name)", "db": "db\(database)",
             ])
+        // Nothing more is sent while what was written goes out.
+        for stream in self.sortedStreams { self.feed(.logExchanged, to: stream) }
         self.close()
     }
 

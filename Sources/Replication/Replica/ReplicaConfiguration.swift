@@ -3,6 +3,8 @@ public import Keyspace
 public import Logging
 public import NIOCore
 public import NIOPosix
+internal import ReplicationCore
+public import SyncProtocol
 
 /// What the replica's side is told at its creation.
 public struct ReplicaConfiguration: Sendable {
@@ -16,6 +18,8 @@ public struct ReplicaConfiguration: Sendable {
     public var resumePath: String
     /// `db-path`: `<here>/<db>` is what a copy replaces.
     public var databasePath: String
+    /// Ourselves, where others may follow us; nil = rings of replicas are not looked for.
+    public var nodeID: NodeID?
     /// `masterauth`, live.
     public var masterAuth: @Sendable () -> String
     /// `max-rsync-parallel-num`: requests in flight at a real Pika, 1...4.
@@ -26,6 +30,8 @@ public struct ReplicaConfiguration: Sendable {
     public var acknowledgesBeforeSync = false
     /// Silence of the master after which a database is asked for anew; as real Pika.
     public var masterSilenceTimeout: Duration = .seconds(20)
+    /// The same for a real Pika that has said nothing since it was asked for items.
+    public var firstSignTimeout: Duration = .seconds(4)
 
     /// Creates a configuration.
     public init(
@@ -58,6 +64,8 @@ public struct ReplicaEnvironment: Sendable {
     public var logger: Logger
     /// Opens connections.
     var dialer = Dialer.tcp
+    /// The servers above us changed; on the loop.
+    var onUpstreams: @Sendable (UpstreamChain) -> Void = { _ in }
 
     /// Bundles what the replica's side works with.
     public init(

@@ -40,6 +40,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
     private var bytesRead: UInt64 = 0
     private var meter = RateMeter()
     private var lastRead: MonotonicInstant?
+    private var hasNewBytes = false
     private var linkLost: MonotonicInstant?
 
     init(_ configuration: ReplicaConfiguration, _ environment: ReplicaEnvironment) {
@@ -72,6 +73,8 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
             announcedHost: self.configuration.announcedHost, auth: nil, databases: self.names)
         let password = self.configuration.masterAuth()
         limits.auth = password.isEmpty ? nil : password
+        limits.nodeID = self.configuration.nodeID
+        limits.firstSignTimeout = self.configuration.firstSignTimeout
         limits.silenceTimeout = self.configuration.masterSilenceTimeout
         self.session = ReplicaSession(limits, now: self.loop.instant)
         self.linkLost = self.loop.instant
@@ -118,6 +121,10 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
 
     private func tick() {
         for database in self.databases.values { database.copy?.tick() }
+        if self.hasNewBytes {
+            self.hasNewBytes = false
+            self.handle(.bytesArrived)
+        }
         self.handle(.tick)
         self.meter.note(total: self.bytesRead, now: self.loop.instant)
         self.publishStatus()
@@ -159,13 +166,15 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
                     "runID": "\(master.runID?.description ?? "none")",
                     "isPeer": "\(master.isPeer)",
                 ])
+        case .announce(let chain): self.environment.onUpstreams(chain)
         case .readLocal(let name): self.databases[name]?.readLocal()
         case .discardCopy(let name): self.databases[name]?.discardCopy()
         case .startCopy(let name, let order): self.databases[name]?.startCopy(order)
         case .stopCopy(let name): self.databases[name]?.stopCopy()
-        case .beginFollowing(let name, _, let history):
+        case .beginFollowing(let name, _, let history, let typedFlush):
             guard let master = self.session?.master else { return }
-            self.databases[name]?.beginFollowing(master, history: history)
+            self.databases[name]?.beginFollowing(
+                master, history: history, typedFlush: typedFlush)
         case .apply(let name):
             guard let run = self.currentRun else {
                 preconditionFailure("items of \(name) without their bytes")
@@ -233,6 +242,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
 
     func masterLink(_ handler: MasterLinkHandler, read count: Int) {
         self.bytesRead &+= UInt64(count)
+        self.hasNewBytes = true
         self.lastRead = self.loop.instant
     }
 
@@ -306,6 +316,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
                 host: address.host, port: address.port, isPeer: session.master?.isPeer,
                 runID: session.master?.runID)
             status.link = session.link
+            status.upstreams = session.upstreams.nodes.map(\.address)
             status.lastFailure = session.linkBrokenReason?.description ?? session.lastFailure
         }
         status.throttleBytesPerSecond = self.environment.limiter.bytesPerSecond

@@ -103,7 +103,9 @@ final class ReplicaDatabase: @unchecked Sendable {
     }
 
     /// The first items of a session come next: remember whom they are from.
-    func beginFollowing(_ master: KnownMaster, history: [HistoryEntry]) {
+    func beginFollowing(
+        _ master: KnownMaster, history: [HistoryEntry], typedFlush: [TypedFlushRule]
+    ) {
         let (records, database, logger) = (self.core.records, self.database, self.core.logger)
         let (keyspace, queue, loop) = (self.core.environment.keyspace, self.queue, self.core.loop)
         let core = self.core
@@ -113,8 +115,11 @@ final class ReplicaDatabase: @unchecked Sendable {
                 if try records.load(database.name) != point {
                     try records.save(point, for: database.name)
                 }
-                try database.setTypedFlush(
-                    emptiesAll: !master.isPeer && master.replicationID != nil)
+                if master.isPeer {
+                    try database.adoptTypedFlush(typedFlush)
+                } else {
+                    try database.setTypedFlush(emptiesAll: master.replicationID != nil)
+                }
                 if !history.isEmpty, history != database.history {
                     try database.setHistory(history)
                 }

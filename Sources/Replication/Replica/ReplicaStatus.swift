@@ -25,6 +25,8 @@ public struct ReplicaStatus: Hashable, Sendable {
 
     /// nil without SLAVEOF.
     public var master: Master?
+    /// The servers above us as far as they are ours, our master first.
+    public var upstreams: [ReplicaAddress] = []
     /// The connection to the master.
     public var link: ReplicaSession.LinkState = .stopped
     /// The databases in order.

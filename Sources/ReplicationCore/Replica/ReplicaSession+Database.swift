@@ -35,7 +35,7 @@ extension ReplicaSession {
         case .databaseAction(let name, let action):
             return self.act(name, action, now: now)
         case .start, .stop, .connected, .disconnected, .malformedFrame, .response,
-            .readingPaused, .tick:
+            .bytesArrived, .readingPaused, .tick:
             preconditionFailure("not an event of one database: \(event)")
         }
     }
@@ -171,7 +171,7 @@ extension ReplicaSession {
             guard let session = verdict.session else {
                 return self.retry(name, "TrySync was accepted without a session", now: now)
             }
-            return self.follow(name, session: session, history: verdict.history, now: now)
+            return self.follow(name, session: session, verdict, now: now)
         case .syncPointPurged:
             return self.askForCopy(name, resuming: nil, now: now)
         case .syncPointLarger:
@@ -199,19 +199,22 @@ extension ReplicaSession {
     }
 
     private mutating func follow(
-        _ name: String, session: SessionID, history: [HistoryEntry], now: MonotonicInstant
+        _ name: String, session: SessionID, _ verdict: TrySyncVerdict, now: MonotonicInstant
     ) -> [Directive] {
         let end = BinlogOffset(
             self.databases[name]?.local?.end ?? .zero, logicID: LogicID(term: 0, index: 0))
         self.enter(.following, name, now: now)
         self.databases[name]?.session = session
+        self.databases[name]?.awaitsFirstSign = true
         self.databases[name]?.failedAt = nil
         self.databases[name]?.lastFailure = nil
         let first = BinlogAck(
             replica: self.ownAddress, database: name, start: end, end: end, session: session,
             isFirst: true, progress: self.reportedProgress(name))
         return [
-            .beginFollowing(database: name, session: session, history: history),
+            .beginFollowing(
+                database: name, session: session, history: verdict.history,
+                typedFlush: verdict.typedFlush),
             self.send(.binlogSync(first), for: name, now: now),
         ]
     }
@@ -244,6 +247,7 @@ extension ReplicaSession {
     ) -> [Directive] {
         guard let record = self.databases[name], record.session == session else { return [] }
         self.databases[name]?.lastHeard = now
+        self.databases[name]?.awaitsFirstSign = false
         // While a position is being negotiated or an operator awaited, silence lets the master drop
         // the session, as a real replica does.
         switch record.state {
@@ -281,6 +285,7 @@ extension ReplicaSession {
                     + (record.session.map { "\($0)" } ?? "none"), now: now)
         }
         self.databases[items.database]?.lastHeard = now
+        self.databases[items.database]?.awaitsFirstSign = false
         self.databases[items.database]?.acknowledgements.append(
             first: items.first, last: items.last)
         return [.apply(database: items.database)]
@@ -373,15 +378,25 @@ extension ReplicaSession {
         case .waitingForTrySync, .probing, .waitingForDBSync:
             return self.askAgain(name, record, now: now)
         case .copying, .following:
-            if !self.isReadingPaused,
-                now.since(record.lastHeard) >= self.configuration.silenceTimeout
-            {
+            if self.isSilent(record, now: now) {
                 let stops: [Directive] =
                     record.state == .copying ? [.stopCopy(database: name)] : []
                 return stops + self.retry(name, "silence of the master", now: now)
             }
             return self.signOfLife(name, record, now: now)
         }
+    }
+
+    /// Whether the master has said nothing about a database for too long.
+    private func isSilent(_ record: Database, now: MonotonicInstant) -> Bool {
+        guard !self.isReadingPaused else { return false }
+        if now.since(record.lastHeard) >= self.configuration.silenceTimeout { return true }
+        // One of ours may keep its first items back for the sake of its limit of bandwidth, and ours
+        // may make a first message slow to arrive.
+        return record.state == .following && record.awaitsFirstSign
+            && self.master?.isPeer == false
+            && now.since(max(record.lastHeard, self.lastBytes))
+                >= self.configuration.firstSignTimeout
     }
 
     private mutating func signOfLife(
@@ -425,7 +440,7 @@ extension ReplicaSession.BrokenReason {
         case .otherHistory(let ours, _): .otherHistory(ours: ours, theirs: theirs)
         case .ahead(let ours, _): .ahead(ours: ours, theirs: theirs)
         case .refused(let text, let ours, _): .refused(text, ours: ours, theirs: theirs)
-        case .authRefused, .metaSyncRefused, .databasesDiffer, .applyFailed, .copyFailed,
+        case .authRefused, .metaSyncRefused, .ring, .databasesDiffer, .applyFailed, .copyFailed,
             .tooManyFailures:
             self
         }

@@ -41,6 +41,9 @@ extension ReplicaSession {
             self.isReadingPaused = isPaused
             for name in self.databases.keys { self.databases[name]?.lastHeard = now }
             return []
+        case .bytesArrived:
+            self.lastBytes = now
+            return []
         case .tick:
             return self.tick(now: now)
         case .keepAlive, .items, .local, .received, .durable, .applied, .sessionFailed,
@@ -89,7 +92,7 @@ extension ReplicaSession {
         self.link = .stopped
         self.since = now
         self.forgetSessions(now: now)
-        return directives
+        return directives + self.follow(.none)
     }
 
     private mutating func connected(localHost: String, now: MonotonicInstant) -> [Directive] {
@@ -134,7 +137,7 @@ extension ReplicaSession {
         self.link = .pausing
         self.since = now
         self.retryAt = now + self.reconnect.next()
-        return directives + [.report(database: nil, reason)]
+        return directives + self.follow(.none) + [.report(database: nil, reason)]
     }
 
     private mutating func breakLink(
@@ -146,7 +149,7 @@ extension ReplicaSession {
         self.linkBrokenReason = reason
         self.lastFailure = reason.description
         self.since = now
-        return directives + [
+        return directives + self.follow(.none) + [
             .disconnect(reason.description), .report(database: nil, reason.description),
         ]
     }
@@ -206,6 +209,7 @@ extension ReplicaSession {
     private mutating func take(
         _ answer: MetaSyncResponse, now: MonotonicInstant
     ) -> [Directive] {
+        if self.link == .established { return self.takeChain(answer, now: now) }
         guard self.link == .handshake else { return [] }
         switch answer.status {
         case .other:
@@ -234,6 +238,10 @@ extension ReplicaSession {
             return self.breakLink(
                 .databasesDiffer(master: theirs, ours: self.configuration.databases), now: now)
         }
+        let chain = UpstreamChain(master: self.configuration.master, peer: info.peer)
+        if let own = self.configuration.nodeID, let ring = chain.ring(through: own) {
+            return self.breakLink(.ring(ring.map(\.address)), now: now)
+        }
         let master = KnownMaster(
             address: self.configuration.master, runID: info.runID,
             replicationID: info.replicationID, isPeer: info.peer != nil)
@@ -244,7 +252,7 @@ extension ReplicaSession {
         self.since = now
         self.reconnect.reset()
         self.lastFailure = nil
-        return [.adopt(master)]
+        return [.adopt(master)] + self.follow(chain)
             + self.configuration.databases.flatMap { name -> [Directive] in
                 switch self.databases[name]?.state {
                 case .broken, .detached, nil:
@@ -254,6 +262,28 @@ extension ReplicaSession {
                     return self.readLocal(name, now: now)
                 }
             }
+    }
+
+    /// MetaSync answered again: the servers above our master changed.
+    private mutating func takeChain(
+        _ answer: MetaSyncResponse, now: MonotonicInstant
+    ) -> [Directive] {
+        guard answer.status == .ok, let info = answer.master else { return [] }
+        let chain = UpstreamChain(master: self.configuration.master, peer: info.peer)
+        guard let own = self.configuration.nodeID, let ring = chain.ring(through: own) else {
+            return self.follow(chain)
+        }
+        if UpstreamChain.leaves(own, ring: ring) {
+            return self.breakLink(.ring(ring.map(\.address)), now: now)
+        }
+        // Another one leaves: it has to learn of all of us.
+        return self.follow(chain.cut(at: own))
+    }
+
+    private mutating func follow(_ chain: UpstreamChain) -> [Directive] {
+        guard chain != self.upstreams else { return [] }
+        self.upstreams = chain
+        return [.announce(chain)]
     }
 
     private mutating func tick(now: MonotonicInstant) -> [Directive] {
@@ -288,6 +318,10 @@ extension ReplicaSession.BrokenReason: CustomStringConvertible {
             return "the master refused masterauth: \(text)"
         case .metaSyncRefused(let text):
             return "the master refused MetaSync: \(text)"
+        case .ring(let nodes):
+            return "the master follows this server: "
+                + nodes.map { "\($0)" }.joined(separator: " <- ")
+                + " is a ring, in which nobody writes; SLAVEOF NO ONE at one of them opens it"
         case .databasesDiffer(let master, let ours):
             return "the master has the databases \(master.joined(separator: " ")), we have "
                 + ours.joined(separator: " ")

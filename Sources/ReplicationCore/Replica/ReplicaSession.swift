@@ -23,12 +23,20 @@ public struct ReplicaSession: Equatable, Sendable {
         public var auth: String?
         /// Our databases.
         public var databases: [String]
+        /// Ourselves, where others may follow us; nil = rings are not looked for.
+        public var nodeID: NodeID?
         /// How long a connection may take to be made.
         public var connectTimeout: Duration = .seconds(5)
         /// How long an answer to MetaSync, TrySync or DBSync may take.
         public var answerTimeout: Duration = .seconds(10)
         /// Silence of the master after which a database is asked for anew.
         public var silenceTimeout: Duration = .seconds(20)
+        /// Silence of a real Pika, on the whole connection, behind the first BinlogSync of a database
+        /// after which it is asked again.
+        ///
+        /// It sends items or, after 2 s, a keep-alive. It does neither when a former connection's
+        /// end has swept away what it queued for this one; only a new first BinlogSync helps.
+        public var firstSignTimeout: Duration = .seconds(4)
         /// Silence of ours after which a sign of life is due (a real master gives up after 20 s).
         public var keepAliveInterval: Duration = .seconds(5)
         /// The first and the longest pause before the connection is made again.
@@ -97,6 +105,8 @@ public struct ReplicaSession: Equatable, Sendable {
         case authRefused(String)
         /// The master refused MetaSync.
         case metaSyncRefused(String)
+        /// Our master follows us, over these servers: itself first, ourselves last.
+        case ring([ReplicaAddress])
         /// The sets of databases differ.
         case databasesDiffer(master: [String], ours: [String])
         /// This server wrote items itself that the master never had.
@@ -197,6 +207,8 @@ public struct ReplicaSession: Equatable, Sendable {
         case copyFailed(database: String, String, madeProgress: Bool)
         /// DBSLAVEOF.
         case databaseAction(database: String, DatabaseAction)
+        /// Bytes came over the connection, be they a whole message or not.
+        case bytesArrived
         /// Reading from the connection is paused by us, or goes on.
         case readingPaused(Bool)
         /// Time passed.
@@ -213,6 +225,8 @@ public struct ReplicaSession: Equatable, Sendable {
         case send(ReplicationRequest)
         /// Remember whom we follow.
         case adopt(KnownMaster)
+        /// The servers above us changed: tell our own replicas.
+        case announce(UpstreamChain)
         /// Apply all that is queued, stop a copy that may still run, then report `local`.
         case readLocal(database: String)
         /// Delete what was copied of a snapshot.
@@ -221,8 +235,10 @@ public struct ReplicaSession: Equatable, Sendable {
         case startCopy(database: String, CopyOrder)
         /// Stop a copy; what was verified stays.
         case stopCopy(database: String)
-        /// Items follow; a master of ours told its history.
-        case beginFollowing(database: String, session: SessionID, history: [HistoryEntry])
+        /// Items follow; a master of ours told its history, and what FLUSHDB of a type means in it.
+        case beginFollowing(
+            database: String, session: SessionID, history: [HistoryEntry],
+            typedFlush: [TypedFlushRule])
         /// Append and apply the items that were reported.
         case apply(database: String)
         /// Tell the operator.
@@ -244,6 +260,8 @@ public struct ReplicaSession: Equatable, Sendable {
         var acknowledgements = AcknowledgementQueue()
         var progress = ReplicaProgress(received: .zero, durable: .zero, applied: .zero)
         var lastFailure: String?
+        /// Nothing was heard since the first BinlogSync.
+        var awaitsFirstSign = false
         /// A failed TrySync position: the second refusal of the same position ends in a copy.
         var failedAt: BinlogPosition?
     }
@@ -258,6 +276,8 @@ public struct ReplicaSession: Equatable, Sendable {
     public internal(set) var lastFailure: String?
     /// The master, once MetaSync passed.
     public internal(set) var master: KnownMaster?
+    /// The servers above us, our master first, while the connection is established.
+    public internal(set) var upstreams = UpstreamChain.none
 
     var databases: [String: Database]
     var capabilities: PeerCapabilities = []
@@ -267,11 +287,13 @@ public struct ReplicaSession: Equatable, Sendable {
     var retryAt = MonotonicInstant.distantFuture
     var reconnect: Backoff
     var isReadingPaused = false
+    var lastBytes: MonotonicInstant
 
     /// Creates a session that waits for `start`.
     public init(_ configuration: Configuration, now: MonotonicInstant) {
         self.configuration = configuration
         self.since = now
+        self.lastBytes = now
         self.reconnect = Backoff(
             first: configuration.reconnectPause.lowerBound,
             longest: configuration.reconnectPause.upperBound)

@@ -134,6 +134,48 @@ package nonisolated struct WireExt_DatabaseHistory: Sendable {
   fileprivate var _databaseName: String? = nil
 }
 
+/// A server above another one in a chain of replicas.
+package nonisolated struct WireExt_Upstream: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var nodeID: UInt64 {
+    get {_nodeID ?? 0}
+    set {_nodeID = newValue}
+  }
+  /// Returns true if `nodeID` has been explicitly set.
+  package var hasNodeID: Bool {self._nodeID != nil}
+  /// Clears the value of `nodeID`. Subsequent reads from it will return its default value.
+  package mutating func clearNodeID() {self._nodeID = nil}
+
+  package var host: String {
+    get {_host ?? String()}
+    set {_host = newValue}
+  }
+  /// Returns true if `host` has been explicitly set.
+  package var hasHost: Bool {self._host != nil}
+  /// Clears the value of `host`. Subsequent reads from it will return its default value.
+  package mutating func clearHost() {self._host = nil}
+
+  package var port: UInt32 {
+    get {_port ?? 0}
+    set {_port = newValue}
+  }
+  /// Returns true if `port` has been explicitly set.
+  package var hasPort: Bool {self._port != nil}
+  /// Clears the value of `port`. Subsequent reads from it will return its default value.
+  package mutating func clearPort() {self._port = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _nodeID: UInt64? = nil
+  fileprivate var _host: String? = nil
+  fileprivate var _port: UInt32? = nil
+}
+
 package nonisolated struct WireExt_Peer: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -159,12 +201,58 @@ package nonisolated struct WireExt_Peer: Sendable {
 
   package var histories: [WireExt_DatabaseHistory] = []
 
+  /// In an answer to MetaSync only, like `upstreams`.
+  package var nodeID: UInt64 {
+    get {_nodeID ?? 0}
+    set {_nodeID = newValue}
+  }
+  /// Returns true if `nodeID` has been explicitly set.
+  package var hasNodeID: Bool {self._nodeID != nil}
+  /// Clears the value of `nodeID`. Subsequent reads from it will return its default value.
+  package mutating func clearNodeID() {self._nodeID = nil}
+
+  /// The sender's master first.
+  package var upstreams: [WireExt_Upstream] = []
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _protocolVersion: UInt32? = nil
   fileprivate var _capabilities: UInt64? = nil
+  fileprivate var _nodeID: UInt64? = nil
+}
+
+/// From a position on, what `FLUSHDB <type>` means.
+package nonisolated struct WireExt_TypedFlush: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var from: WireExt_Position {
+    get {_from ?? WireExt_Position()}
+    set {_from = newValue}
+  }
+  /// Returns true if `from` has been explicitly set.
+  package var hasFrom: Bool {self._from != nil}
+  /// Clears the value of `from`. Subsequent reads from it will return its default value.
+  package mutating func clearFrom() {self._from = nil}
+
+  package var emptiesAll: Bool {
+    get {_emptiesAll ?? false}
+    set {_emptiesAll = newValue}
+  }
+  /// Returns true if `emptiesAll` has been explicitly set.
+  package var hasEmptiesAll: Bool {self._emptiesAll != nil}
+  /// Clears the value of `emptiesAll`. Subsequent reads from it will return its default value.
+  package mutating func clearEmptiesAll() {self._emptiesAll = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _from: WireExt_Position? = nil
+  fileprivate var _emptiesAll: Bool? = nil
 }
 
 package nonisolated struct WireExt_HistoryClaim: Sendable {
@@ -736,6 +824,11 @@ nonisolated extension WireResponse.TrySync {
     set {setExtensionValue(ext: WireExt_Extensions_history, value: newValue)}
   }
 
+  package var WireExt_typedFlush: [WireExt_TypedFlush] {
+    get {return getExtensionValue(ext: WireExt_Extensions_typed_flush) ?? []}
+    set {setExtensionValue(ext: WireExt_Extensions_typed_flush, value: newValue)}
+  }
+
 }
 
 // MARK: - File's ExtensionMap: WireExt_Extensions_Extensions
@@ -753,6 +846,7 @@ package nonisolated let WireExt_Extensions_Extensions: SwiftProtobuf.SimpleExten
   WireExt_Extensions_granted_token,
   WireExt_Extensions_reason,
   WireExt_Extensions_history,
+  WireExt_Extensions_typed_flush,
   WireExt_Extensions_snapshot,
   WireExt_Extensions_durable_end,
   WireExt_Extensions_file_token,
@@ -806,6 +900,11 @@ package nonisolated let WireExt_Extensions_reason = SwiftProtobuf.MessageExtensi
 package nonisolated let WireExt_Extensions_history = SwiftProtobuf.MessageExtension<SwiftProtobuf.RepeatedMessageExtensionField<WireExt_HistoryEntry>, WireResponse.TrySync>(
   _protobuf_fieldNumber: 1001,
   fieldName: "sync.extensions.history"
+)
+
+package nonisolated let WireExt_Extensions_typed_flush = SwiftProtobuf.MessageExtension<SwiftProtobuf.RepeatedMessageExtensionField<WireExt_TypedFlush>, WireResponse.TrySync>(
+  _protobuf_fieldNumber: 1002,
+  fieldName: "sync.extensions.typed_flush"
 )
 
 package nonisolated let WireExt_Extensions_snapshot = SwiftProtobuf.MessageExtension<SwiftProtobuf.OptionalMessageExtensionField<WireExt_SnapshotStatus>, WireResponse.DBSync>(
@@ -1006,14 +1105,66 @@ nonisolated extension WireExt_DatabaseHistory: SwiftProtobuf.Message, SwiftProto
   }
 }
 
+nonisolated extension WireExt_Upstream: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Upstream"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{1}host\0\u{1}port\0")
+
+  public var isInitialized: Bool {
+    if self._nodeID == nil {return false}
+    if self._host == nil {return false}
+    if self._port == nil {return false}
+    return true
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularFixed64Field(value: &self._nodeID) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self._host) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self._port) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._nodeID {
+      try visitor.visitSingularFixed64Field(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._host {
+      try visitor.visitSingularStringField(value: v, fieldNumber: 2)
+    } }()
+    try { if let v = self._port {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 3)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireExt_Upstream, rhs: WireExt_Upstream) -> Bool {
+    if lhs._nodeID != rhs._nodeID {return false}
+    if lhs._host != rhs._host {return false}
+    if lhs._port != rhs._port {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension WireExt_Peer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Peer"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{1}capabilities\0\u{1}histories\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{1}capabilities\0\u{1}histories\0\u{3}node_id\0\u{1}upstreams\0")
 
   public var isInitialized: Bool {
     if self._protocolVersion == nil {return false}
     if self._capabilities == nil {return false}
     if !SwiftProtobuf.Internal.areAllInitialized(self.histories) {return false}
+    if !SwiftProtobuf.Internal.areAllInitialized(self.upstreams) {return false}
     return true
   }
 
@@ -1026,6 +1177,8 @@ nonisolated extension WireExt_Peer: SwiftProtobuf.Message, SwiftProtobuf._Messag
       case 1: try { try decoder.decodeSingularUInt32Field(value: &self._protocolVersion) }()
       case 2: try { try decoder.decodeSingularUInt64Field(value: &self._capabilities) }()
       case 3: try { try decoder.decodeRepeatedMessageField(value: &self.histories) }()
+      case 4: try { try decoder.decodeSingularFixed64Field(value: &self._nodeID) }()
+      case 5: try { try decoder.decodeRepeatedMessageField(value: &self.upstreams) }()
       default: break
       }
     }
@@ -1045,6 +1198,12 @@ nonisolated extension WireExt_Peer: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if !self.histories.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.histories, fieldNumber: 3)
     }
+    try { if let v = self._nodeID {
+      try visitor.visitSingularFixed64Field(value: v, fieldNumber: 4)
+    } }()
+    if !self.upstreams.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.upstreams, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1052,6 +1211,54 @@ nonisolated extension WireExt_Peer: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if lhs._protocolVersion != rhs._protocolVersion {return false}
     if lhs._capabilities != rhs._capabilities {return false}
     if lhs.histories != rhs.histories {return false}
+    if lhs._nodeID != rhs._nodeID {return false}
+    if lhs.upstreams != rhs.upstreams {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireExt_TypedFlush: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".TypedFlush"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}from\0\u{3}empties_all\0")
+
+  public var isInitialized: Bool {
+    if self._from == nil {return false}
+    if self._emptiesAll == nil {return false}
+    if let v = self._from, !v.isInitialized {return false}
+    return true
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._from) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self._emptiesAll) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._from {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._emptiesAll {
+      try visitor.visitSingularBoolField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireExt_TypedFlush, rhs: WireExt_TypedFlush) -> Bool {
+    if lhs._from != rhs._from {return false}
+    if lhs._emptiesAll != rhs._emptiesAll {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
