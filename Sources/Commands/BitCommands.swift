@@ -103,14 +103,18 @@ extension BitCommands {
         let on = x[3][0] == UInt8(ascii: "1")
         let place = Int(offset >> 3)
         var byte: UInt8 = 0
+        var length = 0
         var expiry: Int64 = 0
         try x.strings.withValue(x.key, now: x.now) { value, deadline in
             expiry = Int64(deadline)
-            if let value, place < value.count { byte = value[place] }
+            length = value?.count ?? 0
+            if let value, place < length { byte = value[place] }
         }
         let mask = UInt8(0x80) >> UInt8(offset & 7)
         let before = byte & mask != 0
-        if expiry == 0, offset < Int64(Strings.setBitLimit) {
+        // A real Pika's SETBIT makes no room for a 0.
+        let onlyExtends = before == on && place >= length
+        if expiry == 0, !onlyExtends, offset < Int64(Strings.setBitLimit) {
             try x.performAsSent(.setbit)
         } else {
             try x.writePatch(x.key, place, [on ? byte | mask : byte & ~mask])

@@ -207,7 +207,10 @@ public struct Strings {
         }
     }
 
-    /// SETBIT: removes the deadline; returns the old bit.
+    /// SETBIT as real Pika has it; returns the old bit.
+    ///
+    /// A bit that is there already, beyond the end a 0, has no effect at all: a key is not made, a
+    /// value not extended, a deadline not removed. Any other removes the deadline.
     ///
     /// - Parameter offset: counts from the most significant bit of the first byte and is below
     ///   `setBitLimit`.
@@ -222,6 +225,8 @@ public struct Strings {
         let mask = UInt8(0x80) >> UInt8(offset & 7)
         return try withValue(key, now: now) { old, _ in
             let old = old ?? .none
+            let isSet = byte < old.count && old[byte] & mask != 0
+            guard isSet != on else { return isSet }
             let length = max(old.count, byte + 1)
             let row = reserve(key, length: length, expiry: 0)
             row.put(old, at: 0)
@@ -232,7 +237,7 @@ public struct Strings {
             let before = row.load(fromByteOffset: byte, as: UInt8.self)
             row.storeBytes(
                 of: on ? before | mask : before & ~mask, toByteOffset: byte, as: UInt8.self)
-            return before & mask != 0
+            return isSet
         }
     }
 

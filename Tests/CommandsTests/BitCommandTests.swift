@@ -14,6 +14,10 @@ struct BitCommandTests {
             :1
             > GETBIT k 7
             :1
+            > SETBIT zero 17 0
+            :0
+            > STRLEN zero
+            :3
             > GETBIT k 4294967295
             :0
             > GETBIT k 4294967296

@@ -130,6 +130,8 @@ struct CanonicalFormTests {
         ("APPEND k ab", ["set k ab"]),
         ("SETRANGE k 2 x", ["SETRANGE k 2 x"]),
         ("SETBIT k 7 1", ["SETBIT k 7 1"]),
+        ("SETBIT k 15 0", ["set k \u{0}\u{0}"]),
+        ("SET k a;SETBIT k 7 1;SETBIT k 0 0", ["SET k a", "SETBIT k 7 1", "SETBIT k 0 0"]),
         ("SETBIT k 16777223 1;STRLEN k", ["setrange k 2097152 \u{1}"]),
         ("SETEX k 100 a;SETBIT k 6 1", ["pksetexat k 1795399903 a", "pksetexat k 1795399903 c"]),
         ("SET a a;SET b c;BITOP OR d a b", ["SET a a", "SET b c", "set d c"]),

@@ -281,6 +281,24 @@ struct ReplicaTests {
         keyspace.close()
     }
 
+    @Test("A SETBIT of a real master that finds its bit has no effect: no key, no room, no change")
+    func equalBit() throws {
+        let rig = try Rig()
+        let keyspace = try rig.open()
+        let database = keyspace.databases[0]
+        try database.becomeReplica()
+        let items = try Self.foreignItems([
+            ["setbit", "none", "100", "0"], ["SET", "a", "a"], ["setbit", "a", "100", "0"],
+            ["setbit", "a", "1", "1"], ["setbit", "a", "0", "1"],
+        ])
+        try deliver(items[..<4], to: database)
+        #expect(try database.string("none") == nil)
+        #expect(try database.string("a") == "a")
+        try deliver(items[4...], to: database)
+        #expect(try database.string("a") != "a", "another bit counts")
+        keyspace.close()
+    }
+
     @Test("Items that fail everywhere in the same way have no effect")
     func withoutEffect() throws {
         let rig = try Rig()
