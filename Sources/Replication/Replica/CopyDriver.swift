@@ -42,12 +42,7 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
     private var manifest: SnapshotManifest?
     private var handler: FileClientHandler?
     private var connectionNumber = 0
-    /// Events that wait for their turn, a chunk's bytes with it: a write that fails makes the channel
-    /// deliver what it has read from within `flush`, so an arrival can come while another event is
-    /// being handled.
-    private var pendingEvents: [(event: SnapshotReceiver.Event, data: ByteBuffer?)] = []
-    private var isHandling = false
-    private var storing: ByteBuffer?
+    private var turns = EventTurns<SnapshotReceiver.Event, ByteBuffer>()
     private var pumpTimer: Scheduled<Void>?
     private var hasEnded = false
     /// Pieces of work on the pool that still touch the staged files.
@@ -144,21 +139,16 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
     // MARK: The loop
 
     private func handle(_ event: SnapshotReceiver.Event, data: ByteBuffer? = nil) {
-        self.pendingEvents.append((event, data))
-        guard !self.isHandling else { return }
-        self.isHandling = true
-        while !self.pendingEvents.isEmpty, !self.hasEnded {
-            let next = self.pendingEvents.removeFirst()
-            self.storing = next.data
-            for directive in self.receiver.handle(next.event, now: self.loop.instant) {
+        self.turns.append(event, data)
+        guard self.turns.begin() else { return }
+        while let next = self.turns.next() {
+            for directive in self.receiver.handle(next, now: self.loop.instant) {
                 self.perform(directive)
             }
-            self.storing = nil
+            if self.hasEnded { self.turns.clear() }
         }
         self.handler?.gate.expect(
             atMost: self.receiver.bytesInFlight, now: self.loop.instant)
-        self.pendingEvents = []
-        self.isHandling = false
     }
 
     private func perform(_ directive: SnapshotReceiver.Directive) {
@@ -356,7 +346,7 @@ final class CopyDriver: FileClientOwner, @unchecked Sendable {
     }
 
     private func store(_ order: SnapshotReceiver.ReadOrder, _ digest: UInt64?) {
-        guard let data = self.storing, UInt64(data.readableBytes) == order.count else {
+        guard let data = self.turns.bytes, UInt64(data.readableBytes) == order.count else {
             preconditionFailure("a chunk without its bytes: \(order)")
         }
         self.onPool(serial: false) { files in

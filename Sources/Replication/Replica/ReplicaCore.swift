@@ -29,11 +29,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
     private(set) var databases: [String: ReplicaDatabase] = [:]
     private let names: [String]
     private var ticker: RepeatedTask?
-    /// Events that wait for their turn, a run's bytes with it: a write that fails makes the channel
-    /// deliver what it has read from within `flush`, while another event is being handled.
-    private var pendingEvents: [(event: ReplicaSession.Event, run: ApplyQueue.Run?)] = []
-    private var isHandling = false
-    private var currentRun: ApplyQueue.Run?
+    private var turns = EventTurns<ReplicaSession.Event, ApplyQueue.Run>()
     private var isReadingHeld = false
     private var isShutDown = false
 
@@ -136,19 +132,14 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
     func handle(_ event: ReplicaSession.Event) { self.handle(event, run: nil) }
 
     private func handle(_ event: ReplicaSession.Event, run: ApplyQueue.Run?) {
-        self.pendingEvents.append((event, run))
-        guard !self.isHandling else { return }
-        self.isHandling = true
-        while !self.pendingEvents.isEmpty {
-            let next = self.pendingEvents.removeFirst()
-            guard let directives = self.session?.handle(next.event, now: self.loop.instant) else {
+        self.turns.append(event, run)
+        guard self.turns.begin() else { return }
+        while let next = self.turns.next() {
+            guard let directives = self.session?.handle(next, now: self.loop.instant) else {
                 continue
             }
-            self.currentRun = next.run
             for directive in directives { self.perform(directive) }
-            self.currentRun = nil
         }
-        self.isHandling = false
     }
 
     private func perform(_ directive: ReplicaSession.Directive) {
@@ -176,7 +167,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
             self.databases[name]?.beginFollowing(
                 master, history: history, typedFlush: typedFlush)
         case .apply(let name):
-            guard let run = self.currentRun else {
+            guard let run = self.turns.bytes else {
                 preconditionFailure("items of \(name) without their bytes")
             }
             self.databases[name]?.queue.enqueue(run)
@@ -295,7 +286,7 @@ final class ReplicaCore: MasterLinkOwner, @unchecked Sendable {
         guard !self.isReadingHeld, self.queuedBytes > ApplyQueue.highWaterBytes else { return }
         self.isReadingHeld = true
         self.handler?.setHeld(true)
-        self.pendingEvents.append((.readingPaused(true), nil))
+        self.turns.append(.readingPaused(true))
     }
 
     /// A run was applied; on the loop.
