@@ -215,7 +215,9 @@ extension CommandProcessor {
         let microseconds = nanoseconds / 1000
         self.environment.slowLog.add(
             x.pointee.arguments, microseconds: microseconds, client: client.record,
-            unixSeconds: x.pointee.group.now)
+            // Not the group's time: the burst may be over, and asking for it begins the next one,
+            // which would go on with this time, and with stores that are exchanged meanwhile.
+            unixSeconds: client.record.lastRequestSeconds.load(ordering: .relaxed))
         self.environment.services.noteSlow(
             command: "\(row.name)", microseconds: microseconds, client: client.record)
     }

@@ -181,6 +181,16 @@ struct ObservationTests {
         #expect(harness.services.calls.contains("slow get"))
     }
 
+    @Test("A command that is kept in the SLOWLOG leaves its time to no later one")
+    func slowLogTime() throws {
+        let harness = try Harness()
+        defer { harness.close() }
+        harness.environment.slowLog.thresholdMicroseconds.store(0, ordering: .relaxed)
+        #expect(harness.run("SET k v EX 5").description == "+OK")
+        harness.clock.advance(10)
+        #expect(harness.run("EXISTS k").description == ":0")
+    }
+
     private enum SlowLogLimits { static let arguments = 32 }
 
     @Test("Calls are counted and timed, in pipelines too; a reset begins anew")
