@@ -98,6 +98,8 @@ class ListsDataKeyComparator : public rocksdb::Comparator {
   public:
     const char *Name() const override { return "blackwidow.ListsDataKeyComparator"; }
     int Compare(const Slice &a, const Slice &b) const override { return CompareListKeys(a, b); }
+    // Rows of one length each: the order looks at every byte of theirs.
+    bool CanKeysWithDifferentByteContentsBeEqual() const override { return false; }
     void FindShortestSeparator(std::string *, const Slice &) const override {}
     void FindShortSuccessor(std::string *) const override {}
 };

@@ -10,6 +10,7 @@
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/listener.h>
+#include <rocksdb/memtablerep.h>
 #include <rocksdb/rate_limiter.h>
 #include <rocksdb/write_buffer_manager.h>
 
@@ -43,6 +44,10 @@ struct FilterContext {
 
 std::shared_ptr<rocksdb::CompactionFilterFactory> FilterFactoryOf(
     std::shared_ptr<FilterContext> context, size_t family);
+
+// Memtables of ours, for one family.
+std::shared_ptr<rocksdb::MemTableRepFactory> HashMemtableFactory(
+    const rocksdb::Comparator *comparator);
 
 // The value's bytes in front of and behind the payload of the reserved row are part of its format:
 // Swift's AppliedRow writes them; the filters only need the highest effective now in it.

@@ -27,9 +27,26 @@ bool ParseLongDouble(const void *text, size_t length, long double *value) {
     return end == copy.c_str() + length && !std::isnan(*value);
 }
 
+// Whole numbers of so many digits are doubles without a loss.
+constexpr size_t kExactDigits = 15;
+
+bool ParseDigits(const void *text, size_t length, double *value) {
+    if (length == 0 || length > kExactDigits) return false;
+    auto *digits = static_cast<const unsigned char *>(text);
+    int64_t number = 0;
+    for (size_t i = 0; i < length; i++) {
+        unsigned digit = digits[i] - '0';
+        if (digit > 9) return false;
+        number = number * 10 + digit;
+    }
+    *value = static_cast<double>(number);
+    return true;
+}
+
 }  // namespace
 
 int32_t pk_parse_double(const void *text, size_t length, double *value) {
+    if (ParseDigits(text, length, value)) return 1;
     if (!Usable(text, length)) return 0;
     char small[64];
     std::string large;

@@ -86,6 +86,8 @@ rocksdb::DBOptions StoreOptionsOf(const pk_options &from, const pk_env &env) {
     options.create_if_missing = from.create_if_missing != 0;
     options.create_missing_column_families = options.create_if_missing;
     options.atomic_flush = from.write_ahead_log == 0;
+    // Ours take one insertion at a time, and refuse to be opened with this.
+    options.allow_concurrent_memtable_write = from.memtable_kind == PK_MEMTABLE_SKIP_LIST;
     // Close flushes by itself only a part of the families; the shim flushes all before.
     options.avoid_flush_during_shutdown = true;
     options.max_open_files = from.max_open_files;
@@ -108,10 +110,13 @@ rocksdb::ColumnFamilyOptions FamilyOptionsOf(const pk_options &from, const pk_en
     rocksdb::ColumnFamilyOptions options;
     options.comparator = pk::ComparatorOf(kind, family);
     if (filters) options.compaction_filter_factory = pk::FilterFactoryOf(filters, family);
+    if (from.memtable_kind == PK_MEMTABLE_HASH) {
+        options.memtable_factory = pk::HashMemtableFactory(options.comparator);
+    }
     options.write_buffer_size = from.memtable_bytes;
     // The budget over all stores counts whole arena blocks, and a quiet family holds one.
     options.arena_block_size =
-        std::min<size_t>(std::max<size_t>(from.memtable_bytes / 32, 16 << 10), 1 << 20);
+        std::min<size_t>(std::max<size_t>(from.memtable_bytes / 64, 16 << 10), 1 << 20);
     options.max_write_buffer_number = from.memtable_count;
     options.level0_file_num_compaction_trigger = from.level0_trigger;
     options.target_file_size_base = from.target_file_bytes;

@@ -192,8 +192,8 @@ extension Item {
             return Int64(try lists.push(key, .left, rest(2), onlyIfExists: true, now: now))
         case .rpushx:
             return Int64(try lists.push(key, .right, rest(2), onlyIfExists: true, now: now))
-        case .lpop: return Int64(try lists.pop(key, .left, count: popCount(), now: now) { _ in })
-        case .rpop: return Int64(try lists.pop(key, .right, count: popCount(), now: now) { _ in })
+        case .lpop: return Int64(try lists.pop(key, .left, count: popCount(), now: now))
+        case .rpop: return Int64(try lists.pop(key, .right, count: popCount(), now: now))
         case .lset:
             try lists.set(key, at: integer(2), arguments[3], now: now)
             return 1

@@ -119,9 +119,11 @@ struct OpenedData: Sendable {
 
     private static func storeOptions(_ settings: Settings) -> StoreOptions {
         var options = StoreOptions()
-        // 8 MB at the shipped budget: a larger memtable makes each put dearer, a smaller one
-        // makes compaction dearer.
-        options.memtableBytes = min(16 << 20, max(1 << 20, settings.writeBufferBytes / 8))
+        // 16 MB at the shipped budget: fewer flushes and compactions, and more reads that end in
+        // memory. In a skip list a larger memtable makes each put dearer, so it gets half.
+        options.memtableKind = settings.memtable == "skiplist" ? .skipList : .hash
+        let parts = options.memtableKind == .hash ? 4 : 8
+        options.memtableBytes = min(16 << 20, max(1 << 20, settings.writeBufferBytes / parts))
         options.targetFileBytes = settings.targetFileBytes
         options.rowCacheBytes = settings.rowCacheBytes / max(1, settings.databases)
         options.blockBytes = settings.blockSizeBytes

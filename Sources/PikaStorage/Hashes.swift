@@ -234,11 +234,13 @@ extension StoreTransaction {
     /// A key without elements has none under its version, except what this group wrote: the store
     /// needs not be asked then.
     func hasElement(_ row: Bytes, of meta: CollectionMeta) throws(StorageError) -> Bool {
-        if meta.count == 0 {
-            guard let own = core.pointee.overlay.find(.data, row) else { return false }
-            return own.pointee.isValue
-        }
+        if meta.count == 0 { return hasWritten(row) }
         return try hasRow(.data, row)
+    }
+
+    /// Whether this group wrote a value to a data row.
+    func hasWritten(_ row: Bytes) -> Bool {
+        core.pointee.overlay.find(.data, row)?.pointee.isValue ?? false
     }
 
     /// HDEL, SREM: deletes rows of a live key; returns how many there were.

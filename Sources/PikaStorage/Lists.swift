@@ -242,26 +242,27 @@ public struct Lists {
 
     /// LPOP, RPOP: takes up to `count` elements; returns how many.
     ///
-    /// The bytes are valid during `body`.
+    /// The bytes are valid during `body`; without one, few elements are not even read.
     public func pop(
-        _ key: Bytes, _ end: ListEnd, count: Int, now: Int64, _ body: (_ element: Bytes) -> Void
+        _ key: Bytes, _ end: ListEnd, count: Int, now: Int64,
+        _ body: ((_ element: Bytes) -> Void)? = nil
     ) throws(StorageError) -> Int {
         guard count > 0, var meta = try liveMeta(key, now: now) else { return 0 }
         let wanted = min(UInt64(count), meta.right &- meta.left &- 1)
         let first = end == .left ? meta.left &+ 1 : meta.right &- 1
         var taken: UInt64 = 0
         if wanted <= Self.readsWithoutIterator {
-            for step in 0..<wanted {
+            taken = wanted
+            for step in 0..<(body == nil ? 0 : wanted) {
                 let index = end == .left ? first &+ step : first &- step
                 let keys = ElementKeys(transaction, .element, key, version: meta.version)
                 try transaction.withRow(.data, keys.key(index: index)) { element in
-                    if let element { body(element) }
+                    if let element { body?(element) }
                 }
-                taken += 1
             }
         } else {
             _ = try scan(key, meta, from: first, reverse: end == .right) { _, element in
-                body(element)
+                body?(element)
                 taken += 1
                 return taken < wanted
             }

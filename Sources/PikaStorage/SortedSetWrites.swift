@@ -43,7 +43,9 @@ extension SortedSets {
     ) throws(StorageError) -> Bool {
         let keys = ElementKeys(transaction, .element, key, version: meta.version)
         let row = keys.key(member)
-        if try transaction.hasElement(row, of: meta), let old = try self.score(row: row) {
+        let old =
+            meta.count == 0 && !transaction.hasWritten(row) ? nil : try self.score(row: row)
+        if let old {
             if old == score { return false }
             writeScoreRow(key, meta, member, old, isDelete: true)
             writeScore(key, meta, member, score)
@@ -236,13 +238,15 @@ private struct MemberSet {
 
     private var members: [Bytes] = []
     private var byHash: [UInt64: [Int]] = [:]
-    private let seed = UInt64.random(in: .min ... .max)
+    private let seed: UInt64
     private let isLinear: Bool
     private let isSingle: Bool
 
     init(capacity: Int) {
         isSingle = capacity == 1
         isLinear = capacity <= Self.linearLimit
+        // Asks the system, which costs more than a member.
+        seed = isLinear ? 0 : UInt64.random(in: .min ... .max)
         if !isSingle { members.reserveCapacity(capacity) }
     }
 

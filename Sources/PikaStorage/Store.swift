@@ -341,6 +341,7 @@ extension StoreOptions {
             options.create_if_missing = createIfMissing ? 1 : 0
             options.write_ahead_log = writeAheadLog ? 1 : 0
             options.filter_clock = Int32(filterClock.rawValue)
+            options.memtable_kind = Int32(memtableKind.rawValue)
             options.memtable_bytes = memtableBytes
             options.memtable_count = Int32(memtableCount)
             options.level0_trigger = Int32(level0CompactionTrigger)

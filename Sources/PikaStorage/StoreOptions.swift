@@ -16,6 +16,14 @@ public enum FilterClock: UInt8, Sendable {
     case wall = 1
 }
 
+/// How rows lie in memory until they are flushed.
+public enum MemtableKind: UInt8, Sendable {
+    /// RocksDB's own: in order with every write.
+    case skipList = 0
+    /// Single rows by hash; put in order for a flush, or when somebody iterates.
+    case hash = 1
+}
+
 /// How one store is opened.
 public struct StoreOptions: Equatable, Sendable {
     /// Create the directory and its families when missing.
@@ -24,6 +32,8 @@ public struct StoreOptions: Equatable, Sendable {
     public var writeAheadLog = false
     /// The clock of the compaction filters.
     public var filterClock = FilterClock.horizon
+    /// How rows lie in memory until they are flushed.
+    public var memtableKind = MemtableKind.hash
     /// Bytes of one memtable.
     public var memtableBytes = 8 << 20
     /// Memtables per family before writes stop.

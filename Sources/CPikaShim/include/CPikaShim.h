@@ -70,10 +70,17 @@ typedef struct pk_hooks {
                                          int32_t is_no_space, const char *PK_NONNULL text);
 } pk_hooks;
 
+// How rows lie in memory before they are flushed: RocksDB's own order, or ours.
+enum {
+    PK_MEMTABLE_SKIP_LIST = 0,
+    PK_MEMTABLE_HASH = 1,
+};
+
 typedef struct pk_options {
     int32_t create_if_missing;
     int32_t write_ahead_log;
     int32_t filter_clock;  // 0 horizon, 1 wall
+    int32_t memtable_kind;
     size_t memtable_bytes;
     int32_t memtable_count;
     int32_t level0_trigger;

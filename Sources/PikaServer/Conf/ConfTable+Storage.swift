@@ -74,6 +74,14 @@ extension ConfTable {
             Memory for rows not yet in files, over all stores; the memtables are cut from it.
             """),
         ConfItem(
+            "memtable", .choice("hash", ["hash", "skiplist"], into: \.memtable), from: .ours,
+            commented: true,
+            """
+            How rows lie in memory until they are in files. hash: found by hash, put in order when
+            somebody needs it; skiplist: RocksDB's own, which makes writes dearer. Files are the
+            same.
+            """),
+        ConfItem(
             "block-cache",
             .bytes(
                 67_108_864, 0...(1 << 44), below: .replace(with: 67_108_864),

@@ -37,6 +37,7 @@ public struct Settings: Sendable {
     package internal(set) var databases = 0
     package internal(set) var wrongTypeCheck = false
     package internal(set) var writeBufferBytes = 0
+    package internal(set) var memtable = ""
     package internal(set) var targetFileBytes = 0
     package internal(set) var blockCacheBytes = 0
     package internal(set) var rowCacheBytes = 0
