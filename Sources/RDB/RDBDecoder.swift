@@ -45,7 +45,7 @@ public struct RDBDecoder: Sendable {
     var frequency: UInt8?
     /// The chunk's elements have been given to the caller.
     var isChunkHandedOut = false
-    private var failure: RDBError?
+    var failure: RDBError?
 
     enum State: Sendable {
         case header

@@ -1,9 +1,22 @@
 import Migrate
+import MigrateCore
 import NIOCore
 import NIOPosix
 import RDB
 import RedisSync
 import Synchronization
+
+extension SourceEvent {
+    /// Names of the keys that begin with it.
+    var keyNames: [String] {
+        switch self {
+        case .keyStart(let head): [String(decoding: head.name, as: UTF8.self)]
+        case .strings(let batch):
+            (0..<batch.count).map { String(decoding: batch.key($0).head.name, as: UTF8.self) }
+        default: []
+        }
+    }
+}
 
 /// A master that says what a test tells it to.
 final class FakeRedis: Sendable {

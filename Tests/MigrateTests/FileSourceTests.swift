@@ -20,21 +20,25 @@ struct FileSourceTests {
     }
 
     static func text(_ events: [SourceEvent]) -> [String] {
-        events.compactMap { event in
-            switch event {
-            case .snapshotStart(let start): "start \(start.reason)"
-            case .keyStart(let head): "key \(String(decoding: head.name, as: UTF8.self))"
-            case .snapshotEnd: "snapshot end"
-            case .unit(let unit):
-                unit.commands.map { command in
-                    "\(command.database):"
-                        + command.arguments.map { String(decoding: $0, as: UTF8.self) }
-                        .joined(separator: " ")
-                }.joined(separator: "; ")
-            case .notice(let notice): "notice \(notice.kind)"
-            case .end: "end"
-            default: nil
-            }
+        events.flatMap { event -> [String] in
+            let names = event.keyNames.map { "key \($0)" }
+            return names.isEmpty ? [Self.text(event)].compactMap { $0 } : names
+        }
+    }
+
+    private static func text(_ event: SourceEvent) -> String? {
+        switch event {
+        case .snapshotStart(let start): "start \(start.reason)"
+        case .snapshotEnd: "snapshot end"
+        case .unit(let unit):
+            unit.commands.map { command in
+                "\(command.database):"
+                    + command.arguments.map { String(decoding: $0, as: UTF8.self) }
+                    .joined(separator: " ")
+            }.joined(separator: "; ")
+        case .notice(let notice): "notice \(notice.kind)"
+        case .end: "end"
+        default: nil
         }
     }
 

@@ -61,13 +61,7 @@ private final class Follower {
     }
 
     var keys: [String] {
-        self.events.compactMap {
-            if case .keyStart(let head) = $0 {
-                String(decoding: head.name, as: UTF8.self)
-            } else {
-                nil
-            }
-        }
+        self.events.flatMap(\.keyNames)
     }
 
     var starts: [SnapshotStart] {
@@ -234,6 +228,25 @@ struct RedisSourceTests {
             fake.requests("PSYNC").last == ["PSYNC", Follower.first, String(set.count + 1)])
         #expect(other.starts.isEmpty)
         await other.source.stop()
+        await fake.stop()
+    }
+
+    @Test("Keys come while the rest is on its way; a link that breaks then begins a new copy")
+    func overlapping() async throws {
+        let fake = try await FakeRedis()
+        let file = FakeRedis.snapshot([("a", "1"), ("b", "2"), ("c", "3")])
+        // Checksum, end and a part of the last key are missing.
+        fake.answer(Array(FakeRedis.fullSync(Follower.first, 7, file).dropLast(12)))
+        fake.answer(FakeRedis.fullSync(Follower.first, 9, FakeRedis.snapshot([("z", "1")])))
+        let follower = Follower(fake)
+        _ = try await follower.source.start(.fresh)
+        while follower.keys.count < 2 { follower.events += try await follower.source.next() }
+        #expect(follower.keys == ["a", "b"])
+        fake.drop()
+        try await follower.read { if case .snapshotEnd = $0 { true } else { false } }
+        #expect(follower.keys == ["a", "b", "z"])
+        #expect(follower.starts.map(\.reason) == [.firstCopy, .firstCopy])
+        await follower.source.stop()
         await fake.stop()
     }
 

@@ -161,7 +161,7 @@ struct SpoolTests {
         again.close()
         let third = try Spool(directory: "/s", fileSystem: files)
         #expect(!third.needsSnapshot)
-        #expect(third.view(1)?.snapshotBytes == 9)
+        #expect(third.view(third.generation)?.snapshotBytes == 9)
         #expect(third.endOffset == 100)
     }
 

@@ -214,15 +214,39 @@ final class MigrateWorld {
         return child
     }
 
-    /// Waits until both servers have the same keys with the same values.
+    /// Waits until both servers have the same keys with the same values; gives up when the target has
+    /// not changed for so long, or the tool has ended.
     func waitUntilEqual(seconds: Int) throws {
         let source = try #require(BlockingClient(port: self.source.port))
         let target = try #require(BlockingClient(port: self.target.port))
-        for _ in 0..<seconds * 10 {
-            if self.contents(source) == self.contents(target) { return }
+        var last: [String: String] = [:]
+        var unchanged = 0
+        while unchanged < seconds * 10, self.tool.isRunning {
+            let contents = self.contents(target)
+            if self.contents(source) == contents { return }
+            unchanged = contents == last ? unchanged + 1 : 0
+            last = contents
             usleep(100_000)
         }
-        #expect(self.contents(source) == self.contents(target), "\(self.tool.log)")
+        let differences = Self.differences(self.contents(source), self.contents(target))
+        #expect(differences.isEmpty, "\(differences.joined(separator: "\n"))\n\(self.tool.logTail)")
+    }
+
+    /// One short line for each of the first keys that differ.
+    private static func differences(
+        _ source: [String: String], _ target: [String: String]
+    ) -> [String] {
+        Set(source.keys).union(target.keys).sorted()
+            .filter { source[$0] != target[$0] }.prefix(12)
+            .map { key in
+                let mine = Array((source[key] ?? "nothing").utf8)
+                let other = Array((target[key] ?? "nothing").utf8)
+                let equal = zip(mine, other).prefix { $0 == $1 }.count
+                func part(_ bytes: [UInt8]) -> String {
+                    String(decoding: bytes.dropFirst(max(0, equal - 40)).prefix(100), as: UTF8.self)
+                }
+                return "\(key): source has \(part(mine)), target has \(part(other))"
+            }
     }
 
     private func contents(_ client: BlockingClient) -> [String: String] {
@@ -268,6 +292,22 @@ final class MigrateChild {
         var bytes = [UInt8](repeating: 0, count: 1 << 20)
         let count = fread(&bytes, 1, bytes.count, file)
         return String(decoding: bytes.prefix(count), as: UTF8.self)
+    }
+
+    /// Whether it has not ended by itself.
+    var isRunning: Bool {
+        var status: Int32 = 0
+        guard self.processID > 0, waitpid(self.processID, &status, WNOHANG) != 0 else {
+            return self.processID > 0
+        }
+        self.processID = 0
+        return false
+    }
+
+    /// The last lines of it.
+    var logTail: String {
+        self.log.split(separator: "\n").suffix(20).map { String($0.prefix(400)) }
+            .joined(separator: "\n")
     }
 
     func launch() throws {

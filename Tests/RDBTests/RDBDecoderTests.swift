@@ -23,6 +23,67 @@ struct RDBDecoderTests {
         }
     }
 
+    @Test("Strings taken many at once are those that events tell of, in all cuts")
+    func strings() throws {
+        var count = 0
+        for file in try Fixtures.files() {
+            let expected = try Self.strings(of: file.bytes, many: false) { Int.max / 2 }
+            for seed in 1...20 {
+                var dice = Dice(UInt64(seed))
+                let found = try Self.strings(of: file.bytes, many: true) { 1 + dice.roll(90) }
+                #expect(found == expected, "\(file.name), seed \(seed)")
+            }
+            count += expected.count
+        }
+        #expect(count > 50)
+    }
+
+    /// Database, name, value and deadline of all strings, and where each key is behind.
+    private static func strings(
+        of bytes: [UInt8], many: Bool, cuts: () -> Int
+    ) throws -> [String] {
+        var decoder = RDBDecoder()
+        var found: [String] = []
+        var current: RDBKey?
+        var text: [UInt8] = []
+        func add(_ database: UInt64, _ name: some Sequence<UInt8>, _ deadline: Int64?) {
+            guard text.count <= RDBStrings.maxValueBytes else { return }
+            let deadline = deadline.map { max(1, $0) } ?? 0
+            found.append("\(database) \(Array(name)) \(text) \(deadline)")
+        }
+        var at = 0
+        while at < bytes.count {
+            let end = min(bytes.count, at + max(1, cuts()))
+            decoder.feed(bytes[at..<end])
+            at = end
+            while true {
+                let strings = many ? decoder.nextStrings() : RDBStrings()
+                for index in 0..<strings.count {
+                    let start = index == 0 ? 0 : strings.ends[2 * index - 1]
+                    text = Array(
+                        strings.bytes[strings.ends[2 * index]..<strings.ends[2 * index + 1]])
+                    add(
+                        strings.database, strings.bytes[start..<strings.ends[2 * index]],
+                        strings.deadlines[index] == 0 ? nil : strings.deadlines[index])
+                }
+                guard let event = try decoder.next() else { break }
+                switch event {
+                case .keyStart(let key):
+                    current = key
+                    text = []
+                case .elements where current?.kind == .string: text += decoder.chunk.text(0)
+                case .keyEnd:
+                    if let key = current, key.kind == .string {
+                        add(key.database, key.name, key.deadlineMilliseconds)
+                    }
+                default: break
+                }
+            }
+        }
+        try decoder.finish()
+        return found
+    }
+
     @Test("Every strict prefix of a file is truncated, and gives no key that is not in the file")
     func prefixes() throws {
         for file in try Fixtures.files() {

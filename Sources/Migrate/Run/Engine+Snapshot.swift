@@ -22,11 +22,7 @@ extension Engine {
                 workers: self.queues.count, databases: self.targetDatabases())
             try await self.keeper.commit(.copying, isReconciling: reconciles)
         }
-        self.resume.markers = [:]
-        self.resume.doubtfulUnits = 0
-        self.doubts = self.queues.map { _ in 0 }
-        self.skips = [:]
-        self.horizons = [:]
+        self.router.restart()
         if start.isResumed || reconciles { self.resume.replaces = true }
         self.hashes = reconciles ? [] : nil
         self.meter.update {
@@ -40,16 +36,9 @@ extension Engine {
         let source = DatabaseKey(head.database, head.name)
         guard self.planner.filter.takes(head.kind), let key = self.planner.filter.target(source)
         else { return }
-        guard !self.resume.refusesKeys else {
-            throw .preflight(
-                "both ends of the two-way sync have keys: one of them must be empty when it begins")
-        }
-        guard key.database < self.planner.target.databases else {
-            throw .preflight(
-                "db\(head.database) goes to db\(key.database), which the target does not have; see"
-                    + " [map] databases")
-        }
-        let worker = self.worker(key)
+        try self.checkKeys()
+        try self.checkDatabase(key.database, of: head.database)
+        let worker = self.router.worker(key)
         if let hashes = self.hashes {
             guard hashes.count < Self.maxReconciledKeys else {
                 throw .history(
@@ -58,10 +47,9 @@ extension Engine {
             }
             self.hashes?.append(KeyHash.hash(database: key.database, key: key.key))
         }
-        if self.bulk[worker].database != key.database {
-            await self.handOver(worker)
-            self.bulk[worker].database = key.database
-        }
+        await self.select(key.database, worker)
+        // What is written of a name later must stay later.
+        self.bulk[worker].closePairs()
         let replaces = self.resume.replaces
         let now = systemMilliseconds()
         try Self.refusal { () throws(PlanRefusal) in
@@ -70,6 +58,58 @@ extension Engine {
                 into: &self.bulk[worker].commands)
         }
         self.current = (worker, head.kind)
+    }
+
+    private func checkKeys() throws(RunError) {
+        guard !self.resume.refusesKeys else {
+            throw .preflight(
+                "both ends of the two-way sync have keys: one of them must be empty when it begins")
+        }
+    }
+
+    private func checkDatabase(_ target: Int, of source: Int) throws(RunError) {
+        guard target < self.planner.target.databases else {
+            throw .preflight(
+                "db\(source) goes to db\(target), which the target does not have; see"
+                    + " [map] databases")
+        }
+    }
+
+    /// What comes for a worker belongs to a database.
+    private func select(_ database: Int, _ worker: Int) async {
+        guard self.bulk[worker].database != database else { return }
+        await self.handOver(worker)
+        self.bulk[worker].database = database
+    }
+
+    /// Whole keys: those that need no care are joined, the others go as if they were long.
+    func append(_ batch: StringBatch) async throws(RunError) {
+        let filter = self.planner.filter
+        let target = self.planner.target
+        guard filter.takes(.string), let database = filter.target(database: batch.database) else {
+            return
+        }
+        try self.checkKeys()
+        try self.checkDatabase(database, of: batch.database)
+        var others = Array(0..<batch.count)
+        let deletesFirst = self.resume.replaces && target.keepsTypesApart
+        if target.joinsStrings, filter.keepsNames, self.hashes == nil, !deletesFirst {
+            for worker in self.queues.indices { await self.select(database, worker) }
+            let reserved = KeyFilter.reservedPrefix
+            let mark = target.hasRedisHyperLogLog ? [] : ValueWriter.hyperLogLogMark
+            others = batch.join(into: &self.bulk, database: database) { name, value in
+                !name.starts(with: reserved) && (mark.isEmpty || !value.starts(with: mark))
+            }
+            let joined = UInt64(batch.count - others.count)
+            self.meter.update { $0.keys[.string, default: 0] += joined }
+            for worker in self.queues.indices { await self.handOverIfFull(worker) }
+        }
+        for index in others {
+            let (head, chunk) = batch.key(index)
+            try await self.begin(head)
+            try await self.append(chunk)
+            try await self.endKey()
+        }
     }
 
     func append(_ chunk: ElementChunk) async throws(RunError) {
@@ -86,21 +126,21 @@ extension Engine {
         try Self.refusal { () throws(PlanRefusal) in
             try self.writer.end(into: &self.bulk[current.worker].commands)
         }
+        self.bulk[current.worker].keys += 1
         self.meter.update { $0.keys[current.kind, default: 0] += 1 }
         self.meter.note(self.writer.takeNotes())
         await self.handOverIfFull(current.worker)
     }
 
     private func handOverIfFull(_ worker: Int) async {
-        if self.bulk[worker].commands.bytes.count >= Self.bulkBytes { await self.handOver(worker) }
+        if self.bulk[worker].byteCount >= Self.bulkBytes { await self.handOver(worker) }
     }
 
     private func handOver(_ worker: Int) async {
-        guard !self.bulk[worker].commands.isEmpty else { return }
-        let commands = self.bulk[worker].commands
         let database = self.bulk[worker].database
-        self.bulk[worker].commands = CommandBuffer()
-        await self.push(worker, .bulk(commands, database: database), time: 0)
+        let (commands, keys) = self.bulk[worker].take()
+        guard !commands.isEmpty else { return }
+        await self.push(worker, .bulk(commands, database: database, keys: keys), time: 0)
     }
 
     func flushBulk() async throws(RunError) {
@@ -153,7 +193,10 @@ extension Engine {
                 return !Task.isCancelled
             }
             for key in missing {
-                try await self.refresh([DatabaseKey(source, key)], end: position, time: 0)
+                let worker = self.router.worker(DatabaseKey(database, key))
+                try await self.refresh(
+                    [DatabaseKey(source, key)], executor: worker, workers: [worker],
+                    end: position, time: 0)
                 self.meter.update { $0.reconciledDeletes += 1 }
             }
         }

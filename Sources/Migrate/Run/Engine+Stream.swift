@@ -11,152 +11,143 @@ extension Engine {
         if case .flush(let databases) = plan.action {
             return try await self.flush(databases, unit)
         }
-        guard !plan.keys.isEmpty else { return }
-        // Keys that were read from the source behind this unit have it already.
-        let uncovered = self.uncovered(plan.keys, unit.end, database)
-        if uncovered.isEmpty {
-            self.meter.update { $0.skippedUnits += 1 }
-            return
-        }
-        if uncovered.count < plan.keys.count {
-            return try await self.refresh(
-                uncovered, end: unit.end, time: unit.sourceTimeMilliseconds)
-        }
+        self.lastEnd = unit.end
         switch plan.action {
         case .refresh:
-            try await self.refreshUnlessCovered(plan.keys, unit, database)
+            let places = Dictionary(grouping: plan.keys) {
+                self.planner.filter.target($0)?.database
+            }
+            for (place, keys) in places.sorted(by: { $0.key ?? -1 < $1.key ?? -1 })
+            where place != nil {
+                try await self.carryOut(
+                    self.router.route(
+                        keys, end: unit.end, database: database, mustRefresh: true), nil, unit)
+            }
         case .execute(let parts):
             for part in parts where !part.commands.isEmpty {
-                try await self.execute(part, unit, database, plan.keys)
+                guard part.database < self.planner.target.databases else {
+                    throw .preflight("the target has no db\(part.database); see [map] databases")
+                }
+                try await self.carryOut(
+                    self.router.route(
+                        part.sources, end: unit.end, database: database, mustRefresh: false),
+                    part, unit)
             }
         case .flush: break
         }
+        self.router.passed(unit.end)
     }
 
-    private func uncovered(
-        _ keys: [DatabaseKey], _ end: SourcePosition, _ database: Int
-    ) -> [DatabaseKey] {
-        guard !self.skips.isEmpty else { return keys }
-        return keys.filter { key in
-            guard let read = self.skips[key] else { return true }
-            return !read.covers(end, database: database)
-        }
-    }
-
-    /// All workers of a part's keys, and the one that executes it: the same in every run.
-    private func place(_ keys: [DatabaseKey]) -> (executor: Int, workers: Set<Int>) {
-        let workers = Set(keys.map { self.worker($0) })
-        return (workers.min() ?? 0, workers)
-    }
-
-    private func execute(
-        _ part: UnitPart, _ unit: SourceUnit, _ database: Int, _ sources: [DatabaseKey]
+    private func carryOut(
+        _ route: UnitRoute, _ part: UnitPart?, _ unit: SourceUnit
     ) async throws(RunError) {
-        guard part.database < self.planner.target.databases else {
-            throw .preflight("the target has no db\(part.database); see [map] databases")
-        }
-        let (executor, workers) = self.place(part.keys)
-        if let marker = self.resume.markers[part.database]?[executor],
-            marker.position.covers(unit.end, database: database)
-        {
-            self.meter.update { $0.skippedUnits += 1 }
-            return
-        }
-        if self.isDoubtful(executor, workers, unit.end, database, part.database) {
-            self.meter.update { $0.suspects += UInt64(sources.count) }
-            return try await self.refresh(
-                sources, end: unit.end, time: unit.sourceTimeMilliseconds)
-        }
         let time = unit.sourceTimeMilliseconds
-        if workers.count > 1 {
-            let meeting = Meeting(executor: executor, workers: workers)
-            for worker in workers { await self.push(worker, .meet(meeting), time: time) }
-        }
-        await self.push(
-            executor,
-            .unit(part.commands, database: part.database, end: unit.end, horizon: nil), time: time)
-    }
-
-    /// Whether a unit of an earlier run may be in the target without its marker telling.
-    private func isDoubtful(
-        _ executor: Int, _ workers: Set<Int>, _ end: SourcePosition, _ database: Int,
-        _ targetDatabase: Int
-    ) -> Bool {
-        if self.doubts[executor] > 0 {
-            self.doubts[executor] -= 1
-            return true
-        }
-        guard !self.resume.markers.isEmpty else { return false }
-        return workers.contains { worker in
-            self.resume.markers.values.contains { markers in
-                markers[worker]?.horizon?.covers(end, database: database) ?? false
+        switch route {
+        case .done: self.meter.update { $0.skippedUnits += 1 }
+        case .refresh(let keys, let executor, let workers):
+            if part != nil { self.meter.update { $0.suspects += UInt64(keys.count) } }
+            try await self.refresh(
+                keys, executor: executor, workers: workers, end: unit.end, time: time)
+        case .execute(let executor, let workers):
+            guard let part else { return }
+            if workers.count > 1 {
+                let meeting = Meeting(executor: executor, workers: workers)
+                for worker in workers { await self.push(worker, .meet(meeting), time: time) }
             }
+            let work = WorkUnit(
+                commands: part.commands, database: part.database, end: unit.end,
+                sources: part.sources)
+            await self.push(executor, .unit(work), time: time)
         }
-    }
-
-    private func refreshUnlessCovered(
-        _ keys: [DatabaseKey], _ unit: SourceUnit, _ database: Int
-    ) async throws(RunError) {
-        var wanted: [DatabaseKey] = []
-        for key in keys {
-            guard let target = self.planner.filter.target(key) else { continue }
-            let marker = self.resume.markers[target.database]?[self.worker(target)]
-            if marker?.position.covers(unit.end, database: database) != true { wanted.append(key) }
-        }
-        guard !wanted.isEmpty else { return }
-        try await self.refresh(wanted, end: unit.end, time: unit.sourceTimeMilliseconds)
     }
 
     /// Reads keys from the source as they are now, and puts them into their workers' order.
     ///
-    /// Units of these keys up to the position of the reading are left out from here on.
-    func refresh(_ keys: [DatabaseKey], end: SourcePosition, time: Int64) async throws(RunError) {
+    /// Units of these keys up to the position of the reading are left out from here on. The
+    /// executor's marker is written when all is in the target: until then a crash repeats it.
+    func refresh(
+        _ keys: [DatabaseKey], executor: Int, workers: Set<Int>, end: SourcePosition, time: Int64
+    ) async throws(RunError) {
         guard self.opening.canRefresh else {
             throw .corrupt(
                 "a command of the source can't be carried over, and the source can't be asked for the"
                     + " key: it is a file")
         }
+        let isAlone = workers == [executor]
+        if !isAlone { try await self.rest(workers) }
+        var own: WorkUnit?
         for key in Set(keys) {
             guard let target = self.planner.filter.target(key) else { continue }
-            let read: RefreshedKey
-            do throws(SourceError) {
-                read = try await self.source.refresh(database: key.database, key: key.key)
-            } catch { throw RunError(error) }
-            var commands = CommandBuffer()
-            commands.append([Array("DEL".utf8), target.key])
-            for value in read.values where self.planner.filter.takes(value.head.kind) {
-                try Self.refusal { () throws(PlanRefusal) in
-                    var writer = ValueWriter(self.planner.target, self.planner.policy)
-                    try writer.begin(
-                        value.head, key: target.key, replaces: false, now: systemMilliseconds(),
-                        into: &commands)
-                    for chunk in value.chunks { try writer.append(chunk, into: &commands) }
-                    try writer.end(into: &commands)
-                }
-            }
-            let worker = self.worker(target)
-            self.remember(key, worker, read.position)
+            let read = try await self.read(key)
+            let commands = try self.rebuild(target.key, read)
+            let worker = self.router.worker(target)
+            let horizon = self.router.read(key, worker: worker, at: read.position)
             self.meter.update { $0.refreshedKeys += 1 }
-            await self.push(
-                worker,
-                .unit(
-                    commands, database: target.database, end: end,
-                    horizon: self.horizons[worker]), time: time)
+            var work = WorkUnit(
+                commands: commands, database: target.database, end: end, horizon: horizon,
+                sources: [key], isRefresh: true)
+            guard worker == executor else {
+                await self.push(worker, .unit(work), time: time)
+                continue
+            }
+            if let before = own {
+                work.commands = before.commands
+                work.commands.append(commands)
+                work.sources += before.sources
+            }
+            own = work
         }
-        self.prune(end)
+        if !isAlone { try await self.rest(workers) }
+        let mark = WorkUnit(
+            commands: CommandBuffer(), database: own?.database ?? self.place(keys), end: end,
+            sources: [], isRefresh: true)
+        await self.push(executor, .unit(own ?? mark), time: time)
     }
 
-    private func remember(_ key: DatabaseKey, _ worker: Int, _ position: SourcePosition) {
-        self.skips[key] = position
-        // Positions of one source only grow.
-        self.horizons[worker] = position
+    private func place(_ keys: [DatabaseKey]) -> Int {
+        keys.lazy.compactMap { self.planner.filter.target($0)?.database }.first ?? 0
     }
 
-    /// Forgets what the stream has passed.
-    private func prune(_ end: SourcePosition) {
-        guard self.skips.count > Self.maxSkips else { return }
-        self.skips = self.skips.filter { key, read in
-            !end.covers(read, database: key.database)
+    /// Waits until workers have nothing left to do.
+    private func rest(_ workers: Set<Int>) async throws(RunError) {
+        for worker in workers { await self.queues[worker].waitUntilFinished() }
+        guard !Task.isCancelled else { throw .stopped }
+    }
+
+    private func read(_ key: DatabaseKey) async throws(RunError) -> RefreshedKey {
+        do throws(SourceError) {
+            return try await self.source.refresh(database: key.database, key: key.key)
+        } catch {
+            // It is being restarted, or the connection broke: the checkpoint tells where to go on.
+            if case .io(let text) = error { throw .targetLost("source: \(text)") }
+            throw RunError(error)
+        }
+    }
+
+    private func rebuild(_ name: [UInt8], _ read: RefreshedKey) throws(RunError) -> CommandBuffer {
+        var commands = CommandBuffer()
+        commands.append([Array("DEL".utf8), name])
+        for value in read.values where self.planner.filter.takes(value.head.kind) {
+            try Self.refusal { () throws(PlanRefusal) in
+                var writer = ValueWriter(self.planner.target, self.planner.policy)
+                try writer.begin(
+                    value.head, key: name, replaces: false, now: systemMilliseconds(),
+                    into: &commands)
+                for chunk in value.chunks { try writer.append(chunk, into: &commands) }
+                try writer.end(into: &commands)
+            }
+        }
+        return commands
+    }
+
+    /// Reads what the target rejected, if the run goes on behind that.
+    func healSuspects() async throws(RunError) {
+        guard self.opening.canRefresh, let end = self.lastEnd else { return }
+        for key in self.suspects.take() {
+            guard let target = self.planner.filter.target(key) else { continue }
+            let worker = self.router.worker(target)
+            self.meter.update { $0.suspects += 1 }
+            try await self.refresh([key], executor: worker, workers: [worker], end: end, time: 0)
         }
     }
 
@@ -165,19 +156,12 @@ extension Engine {
     private func flush(_ databases: [Int], _ unit: SourceUnit) async throws(RunError) {
         await self.drain()
         guard !Task.isCancelled else { throw .stopped }
-        self.skips = [:]
+        let source = unit.commands.first?.database ?? 0
         for database in databases where database < self.planner.target.databases {
-            let markers = self.resume.markers[database] ?? [:]
-            let source = unit.commands.first?.database ?? 0
-            if !markers.isEmpty,
-                markers.values.allSatisfy({ $0.position.covers(unit.end, database: source) })
-            {
-                continue
-            }
+            if self.router.isEmptied(database, end: unit.end, database: source) { continue }
             try await self.state.empty(
                 database: database, workers: self.queues.count, end: unit.end)
-            // What the markers said before is over.
-            self.resume.markers[database] = nil
+            self.router.emptied([database])
         }
         try await self.keeper.commit(.stream(unit.end))
         for worker in self.queues.indices { await self.push(worker, .watch, time: 0) }

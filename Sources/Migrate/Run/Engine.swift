@@ -38,8 +38,6 @@ final class Engine {
     static let maxReconciledKeys = 12_000_000
     /// A worker's commands of a snapshot are handed over at this size, in bytes.
     static let bulkBytes = 64 * 1_024
-    /// Keys that were read ahead of the stream are looked through when there are this many.
-    static let maxSkips = 10_000
 
     let source: any Source
     let opening: SourceOpening
@@ -54,21 +52,21 @@ final class Engine {
     var resume: ResumeState
     var writer: ValueWriter
     /// The snapshot's commands, not handed over yet, by worker.
-    var bulk: [(commands: CommandBuffer, database: Int)]
+    var bulk: [WorkerBulk]
     /// Where the key of the snapshot under way goes; nil = it is left out.
     var current: (worker: Int, kind: KeyKind)?
     var hashes: ContiguousArray<UInt64>?
-    /// Up to where keys were read from the source.
-    var skips: [DatabaseKey: SourcePosition] = [:]
-    /// The highest of `skips` by worker.
-    var horizons: [Int: SourcePosition] = [:]
-    /// How many doubtful units each worker still has.
-    var doubts: [Int]
+    /// Decides what is done about units.
+    var router: UnitRouter
+    /// What the target rejected.
+    let suspects: SuspectKeys
+    /// The end of the last unit.
+    var lastEnd: SourcePosition?
 
     init(
         source: any Source, opening: SourceOpening, planner: Planner, queues: [WorkQueue],
         keeper: CheckpointKeeper, state: TargetState, meter: RunMeter, throttle: Throttle,
-        resume: ResumeState, stopsWhenCaughtUp: Bool
+        resume: ResumeState, suspects: SuspectKeys, stopsWhenCaughtUp: Bool
     ) {
         self.source = source
         self.opening = opening
@@ -81,8 +79,11 @@ final class Engine {
         self.resume = resume
         self.stopsWhenCaughtUp = stopsWhenCaughtUp
         self.writer = ValueWriter(planner.target, planner.policy)
-        self.bulk = queues.map { _ in (CommandBuffer(), 0) }
-        self.doubts = queues.map { _ in resume.doubtfulUnits }
+        self.bulk = queues.map { _ in WorkerBulk() }
+        self.suspects = suspects
+        self.router = UnitRouter(
+            filter: planner.filter, workers: queues.count, markers: resume.markers,
+            doubtfulUnits: resume.doubtfulUnits)
     }
 
     /// Runs until the source ends or is stopped; then all work is handed over and done.
@@ -104,6 +105,7 @@ final class Engine {
                 }
                 try await self.handle(event, &place)
             }
+            try await self.healSuspects()
             if let place { await self.keeper.offer(place) }
         }
     }
@@ -132,6 +134,7 @@ final class Engine {
         case .keyStart(let head): try await self.begin(head)
         case .elements(let chunk): try await self.append(chunk)
         case .keyEnd: try await self.endKey()
+        case .strings(let batch): try await self.append(batch)
         case .snapshotPoint(let point, let readBytes):
             self.meter.update { $0.snapshotReadBytes = readBytes }
             guard self.hashes == nil else { return }
@@ -165,9 +168,9 @@ final class Engine {
             switch phase {
             case .connecting: $0.phase = .connecting
             case .waitingSnapshot: $0.phase = .waitingSnapshot
-            case .spooling: $0.phase = $0.phase == .loading ? .loading : .spooling
+            case .spooling: if !$0.phase.isCopying { $0.phase = .spooling }
             case .scanning: $0.phase = .scanning
-            case .streaming: if $0.phase != .loading { $0.phase = .streaming }
+            case .streaming: if !$0.phase.isCopying { $0.phase = .streaming }
             case .reconnecting: $0.phase = .reconnecting
             }
         }
@@ -177,14 +180,11 @@ final class Engine {
     func push(_ worker: Int, _ item: WorkItem, time: Int64) async {
         if case .unit = item {
             await self.throttle.take(isSnapshot: false, bytes: item.cost, count: 1)
-        } else if case .bulk = item {
-            await self.throttle.take(isSnapshot: true, bytes: item.cost, count: item.units)
+        } else if case .bulk(_, _, let keys) = item {
+            await self.throttle.take(
+                isSnapshot: true, bytes: item.cost, count: max(keys, item.units))
         }
         await self.queues[worker].push(item, time: time)
-    }
-
-    func worker(_ key: DatabaseKey) -> Int {
-        KeyHash.worker(database: key.database, key: key.key, workers: self.queues.count)
     }
 
     static func refusal<Value>(

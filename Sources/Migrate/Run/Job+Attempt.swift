@@ -228,6 +228,7 @@ extension Job {
     private func work(
         _ beginning: Beginning, _ source: any Source, _ opening: SourceOpening
     ) async -> Result<Void, RunError> {
+        let suspects = SuspectKeys()
         let queues = (0..<beginning.checkpoint.workers).map { _ in WorkQueue() }
         let keeper = CheckpointKeeper(
             files: self.files, state: beginning.keeperState, queues: queues, source: source,
@@ -239,7 +240,7 @@ extension Job {
                 let worker = Worker(
                     index: index, queue: queue, server: beginning.server,
                     epoch: beginning.checkpoint.epoch, meter: self.meter, letters: self.letters,
-                    marksCopies: self.filter.origin.isActive)
+                    suspects: suspects, marksCopies: self.filter.origin.isActive)
                 group.addTask {
                     do throws(RunError) { return .other(.success(try await worker.run())) } catch {
                         return .other(.failure(error))
@@ -256,6 +257,7 @@ extension Job {
                         policy: self.policy),
                     queues: queues, keeper: keeper, state: beginning.state, meter: self.meter,
                     throttle: self.throttle, resume: beginning.resume,
+                    suspects: suspects,
                     stopsWhenCaughtUp: self.settings.flag("job.stop-when-caught-up"))
                 do throws(RunError) { return .engine(.success(try await engine.run())) } catch {
                     return .engine(.failure(error))
@@ -296,6 +298,8 @@ extension Job {
             let now = systemMilliseconds()
             self.meter.update {
                 $0.source = status
+                // A snapshot that is still on its way grows.
+                $0.snapshotBytes = max($0.snapshotBytes, status.snapshotReceivedBytes)
                 if let oldest {
                     $0.lagMilliseconds = max(0, now - oldest)
                 } else if status.backlogBytes == 0 {

@@ -15,6 +15,9 @@ public enum RunPhase: String, Sendable, Equatable, CaseIterable {
     case reconnecting
     case failed
     case done
+
+    /// Keys of a snapshot are on their way into the target.
+    var isCopying: Bool { self == .loading || self == .reconciling }
 }
 
 /// Counters of a run; every one is there from the beginning.

@@ -4,10 +4,10 @@ internal import Synchronization
 
 /// What a worker has to do.
 enum WorkItem: Sendable {
-    /// Keys of a snapshot: no marker.
-    case bulk(CommandBuffer, database: Int)
+    /// So many keys of a snapshot: no marker.
+    case bulk(CommandBuffer, database: Int, keys: Int)
     /// A unit, or its part for one database.
-    case unit(CommandBuffer, database: Int, end: SourcePosition, horizon: SourcePosition?)
+    case unit(WorkUnit)
     /// A unit that others take part in.
     case meet(Meeting)
     /// The lock was written anew.
@@ -15,7 +15,8 @@ enum WorkItem: Sendable {
 
     var cost: Int {
         switch self {
-        case .bulk(let buffer, _), .unit(let buffer, _, _, _): buffer.bytes.count
+        case .bulk(let buffer, _, _): buffer.bytes.count
+        case .unit(let unit): unit.commands.bytes.count
         case .meet, .watch: 0
         }
     }
@@ -23,10 +24,24 @@ enum WorkItem: Sendable {
     /// Units, or commands of a snapshot.
     var units: Int {
         switch self {
-        case .bulk(let buffer, _): buffer.commandCount
+        case .bulk(let buffer, _, _): buffer.commandCount
         case .unit, .meet, .watch: 1
         }
     }
+}
+
+/// A unit's work for its executor.
+struct WorkUnit: Sendable {
+    var commands: CommandBuffer
+    /// The target's database.
+    var database: Int
+    var end: SourcePosition
+    /// Keys of the worker were read from the source up to here.
+    var horizon: SourcePosition?
+    /// The source's keys that it touches.
+    var sources: [DatabaseKey]
+    /// The values are the source's, read for this.
+    var isRefresh = false
 }
 
 /// A worker's input: in order, bounded, one producer, one consumer.

@@ -1,12 +1,35 @@
 internal import MigrateCore
 internal import NIOCore
 internal import NIOPosix
+internal import Synchronization
 
 /// Figures that workers count together.
 struct WorkerReport: Sendable {
     var batches: UInt64 = 0
     var commands: UInt64 = 0
     var bytes: UInt64 = 0
+}
+
+/// Keys of the source whose commands the target rejected: they are to be read anew.
+final class SuspectKeys: Sendable {
+    /// Most keys at once; more are only in the dead letters.
+    static let maxKeys = 10_000
+
+    private let keys = Mutex<Set<DatabaseKey>>([])
+
+    func add(_ keys: [DatabaseKey]) {
+        self.keys.withLock { held in
+            for key in keys where held.count < Self.maxKeys { held.insert(key) }
+        }
+    }
+
+    /// All of them, and forgets them.
+    func take() -> Set<DatabaseKey> {
+        self.keys.withLock { held in
+            defer { held = [] }
+            return held
+        }
+    }
 }
 
 /// Sends one partition's work to the target, in order, batch by batch.
@@ -19,12 +42,15 @@ struct Worker: Sendable {
     let epoch: UInt64
     let meter: RunMeter
     let letters: DeadLetters
+    let suspects: SuspectKeys
     /// Keys of a copy carry a mark, too: a two-way sync must know them.
     let marksCopies: Bool
 
     private struct Link {
         var connection: TargetConnection
         var database = 0
+        /// Up to where keys were read from the source; told by all markers until one is behind it.
+        var horizon: SourcePosition?
         /// The others wait until its unit, which is next, is in the target.
         var meeting: Meeting?
     }
@@ -61,20 +87,18 @@ struct Worker: Sendable {
                 }
             case .watch:
                 try await self.send(&batch, &link)
+                link.horizon = nil
                 try await self.watchLock(&link)
-            case .bulk(let commands, let database):
+            case .bulk(let commands, let database, _):
                 if batch.database != database || batch.marks { try await self.send(&batch, &link) }
                 batch.database = database
                 batch.commands.append(commands)
-            case .unit(let commands, let database, let end, let horizon):
-                if batch.database != database || !batch.marks {
+            case .unit(let unit):
+                if batch.database != unit.database || !batch.marks {
                     try await self.send(&batch, &link)
                 }
-                batch.database = database
-                batch.marks = true
-                batch.commands.append(commands)
-                batch.end = end
-                if let horizon { batch.horizon = horizon }
+                batch.add(unit)
+                if let horizon = unit.horizon { link.horizon = horizon }
                 if let held = link.meeting {
                     try await self.send(&batch, &link)
                     held.release()
@@ -91,7 +115,16 @@ struct Worker: Sendable {
         var database = 0
         var marks = false
         var end: SourcePosition?
-        var horizon: SourcePosition?
+        /// The units, each with the number of commands up to its end.
+        var units: [(unit: WorkUnit, commandCount: Int)] = []
+
+        mutating func add(_ unit: WorkUnit) {
+            self.database = unit.database
+            self.marks = true
+            self.commands.append(unit.commands)
+            self.end = unit.end
+            self.units.append((unit, self.commands.commandCount))
+        }
     }
 
     private func send(_ batch: inout Batch, _ link: inout Link) async throws(RunError) {
@@ -108,7 +141,8 @@ struct Worker: Sendable {
         let first = window.commandCount
         window.append(batch.commands)
         if let end = batch.end {
-            let marker = Marker(epoch: self.epoch, position: end, horizon: batch.horizon)
+            if let horizon = link.horizon, end.coversAll(horizon) { link.horizon = nil }
+            let marker = Marker(epoch: self.epoch, position: end, horizon: link.horizon)
             window.append([
                 Array("SET".utf8), Marker.key(job: self.server.job, worker: self.index),
                 marker.encode(),
@@ -124,7 +158,7 @@ struct Worker: Sendable {
             self.appendWatch(&window, &link)
         }
         let replies = try await link.connection.exchange(window)
-        try self.check(replies, batch.commands, first: first, isTransaction: isTransaction)
+        try self.check(replies, batch, first: first, isTransaction: isTransaction)
         self.meter.sent(commands: batch.commands.commandCount, bytes: batch.commands.bytes.count)
     }
 
@@ -153,7 +187,7 @@ struct Worker: Sendable {
             window.append([Array("GET".utf8), lock])
         }
         let replies = try await link.connection.exchange(window)
-        try self.check(replies, CommandBuffer(), first: 0, isTransaction: false)
+        try self.check(replies, Batch(), first: 0, isTransaction: false)
         try self.checkLock(replies)
     }
 
@@ -167,7 +201,7 @@ struct Worker: Sendable {
     // MARK: - Replies
 
     private func check(
-        _ replies: ReplyWindow, _ commands: CommandBuffer, first: Int, isTransaction: Bool
+        _ replies: ReplyWindow, _ batch: Batch, first: Int, isTransaction: Bool
     ) throws(RunError) {
         for fault in replies.faults {
             switch FaultClass.of(fault.text) {
@@ -178,7 +212,10 @@ struct Worker: Sendable {
                 // A queued error comes twice: the `EXEC` that follows tells what became of it.
                 if fault.text.hasPrefix("EXECABORT") { continue }
                 let at = fault.element ?? (fault.index - first)
-                try self.letters.add(fault.text, commands, at: at, worker: self.index)
+                try self.letters.add(fault.text, batch.commands, at: at, worker: self.index)
+                // What of it was carried out is not known: its keys are read, once.
+                let failed = batch.units.first { at < $0.commandCount }?.unit
+                if let failed, !failed.isRefresh { self.suspects.add(failed.sources) }
             }
         }
         guard isTransaction else { return }

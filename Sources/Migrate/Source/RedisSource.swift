@@ -296,31 +296,46 @@ public actor RedisSource: Source {
     private func read(_ spool: Spool) async throws(SourceError) -> [SourceEvent] {
         switch self.reading {
         case .between(let number): return try await self.openNext(spool, after: number)
-        case .snapshot(var decoding, let view):
-            if self.isResuming {
-                self.isResuming = false
-                return [.snapshotStart(self.snapshotStart(view, .firstCopy, isResumed: true))]
-            }
+        case .snapshot(let decoding, let view):
             // Moved out and back in, so that nothing is copied.
             self.reading = .between(after: view.number)
-            let position = self.position(view.origin, database: decoding.streamDatabase)
-            let events = try decoding.next(generation: view.number, position: .redis(position))
-            guard decoding.isDone else {
-                self.reading = .snapshot(decoding, view)
-                return events
+            guard let now = spool.view(view.number) else {
+                // The link broke in the middle of it: the source begins anew.
+                return try await self.openNext(spool, after: view.number)
             }
-            let end = self.position(view.origin, database: decoding.streamDatabase)
-            self.given = end
-            do throws(SpoolError) {
-                try self.beginStream(spool, view.number, end)
-            } catch { throw Self.sourceError(error) }
-            return events + [.snapshotEnd(.redis(end))]
+            return try self.readSnapshot(spool, decoding, view, isWhole: now.isWhole)
         case .stream(var reader, var decoding, let generation, var lastTime):
             // Moved out and back in, so that nothing is copied.
             self.reading = .between(after: generation)
             defer { self.keep(reader, decoding, generation, lastTime, spool) }
             return try self.readStream(spool, &reader, &decoding, generation, &lastTime)
         }
+    }
+
+    /// What is there of a snapshot, which may still be on its way.
+    private func readSnapshot(
+        _ spool: Spool, _ decoding: consuming SnapshotDecoding, _ view: Spool.GenerationView,
+        isWhole: Bool
+    ) throws(SourceError) -> [SourceEvent] {
+        if self.isResuming {
+            self.isResuming = false
+            self.reading = .snapshot(decoding, view)
+            return [.snapshotStart(self.snapshotStart(view, .firstCopy, isResumed: true))]
+        }
+        var decoding = decoding
+        let position = self.position(view.origin, database: decoding.streamDatabase)
+        let events = try decoding.next(
+            generation: view.number, position: .redis(position), isWhole: isWhole)
+        guard decoding.isDone, isWhole else {
+            self.reading = .snapshot(decoding, view)
+            return events
+        }
+        let end = self.position(view.origin, database: decoding.streamDatabase)
+        self.given = end
+        do throws(SpoolError) {
+            try self.beginStream(spool, view.number, end)
+        } catch { throw Self.sourceError(error) }
+        return events + [.snapshotEnd(.redis(end))]
     }
 
     private func keep(
@@ -398,6 +413,8 @@ public actor RedisSource: Source {
             }
             return events
         }
+        // Complete in the meantime, it has another name: the next call finds it.
+        guard let file = try self.open(path, isWhole: view.isWhole) else { return [] }
         var reason: SnapshotReason = self.startsOver ? .historyGap : .firstCopy
         if let given = self.given {
             reason = .historyGap
@@ -408,15 +425,17 @@ public actor RedisSource: Source {
                 reason = .lostWrites
             }
         }
-        self.reading = .snapshot(
-            SnapshotDecoding(file: try self.open(path), path: path), view)
+        self.reading = .snapshot(SnapshotDecoding(file: file, path: path), view)
         return [.snapshotStart(self.snapshotStart(view, reason, isResumed: false))]
     }
 
-    private func open(_ path: String) throws(SourceError) -> any File {
+    private func open(_ path: String, isWhole: Bool) throws(SourceError) -> (any File)? {
         do throws(FileError) {
             return try self.configuration.fileSystem.open(path, .readOnly)
-        } catch { throw .io("\(error)") }
+        } catch {
+            guard !isWhole else { throw .io("\(error)") }
+            return nil
+        }
     }
 
     private func snapshotStart(
@@ -424,7 +443,10 @@ public actor RedisSource: Source {
     ) -> SnapshotStart {
         SnapshotStart(
             reason: reason, position: .redis(self.position(view.origin, database: 0)),
-            totalBytes: view.snapshotBytes, isResumed: isResumed)
+            totalBytes: view.isWhole
+                ? view.snapshotBytes
+                : max(view.snapshotBytes, self.link?.status.snapshotBytes ?? 0),
+            isResumed: isResumed)
     }
 
     private func position(_ origin: SpoolOrigin, database: Int) -> RedisPosition {

@@ -38,15 +38,24 @@ struct SnapshotDecoding {
         self.lastPoint = self.fileOffset
     }
 
-    /// The next events, about a chunk's worth; empty only at the end.
+    /// The next events, about a chunk's worth; empty only at the end, or of what is there so far.
+    ///
+    /// - Parameter isWhole: The file is complete; read before the call.
     mutating func next(
-        generation: UInt32, position: SourcePosition
+        generation: UInt32, position: SourcePosition, isWhole: Bool = true
     ) throws(SourceError) -> [SourceEvent] {
         var events: [SourceEvent] = []
         var bytes = 0
         while !self.isDone, bytes < ElementChunk.maxBytes {
+            let strings = self.decoder.nextStrings()
+            if strings.count > 0 {
+                bytes += strings.bytes.count
+                events.append(.strings(Self.batch(strings)))
+                if let point = self.point(generation, position) { events.append(point) }
+                continue
+            }
             guard let event = try self.step() else {
-                try self.feed()
+                guard try self.feed(isWhole: isWhole) else { return events }
                 continue
             }
             bytes += 64
@@ -84,7 +93,8 @@ struct SnapshotDecoding {
         }
     }
 
-    private mutating func feed() throws(SourceError) {
+    /// Reads on; false if more is to come.
+    private mutating func feed(isWhole: Bool) throws(SourceError) -> Bool {
         let offset = self.fileOffset
         let file = self.file
         let result = self.piece.withUnsafeMutableBytes { buffer -> Result<Int, FileError> in
@@ -95,16 +105,18 @@ struct SnapshotDecoding {
         let count: Int
         do { count = try result.get() } catch { throw .io("\(error)") }
         guard count > 0 else {
+            guard isWhole else { return false }
             do throws(RDBError) { try self.decoder.finish() } catch {
                 throw Self.sourceError(error, path: self.path)
             }
             self.isDone = true
-            return
+            return true
         }
         self.fileOffset += UInt64(count)
         self.piece.withUnsafeBytes { buffer in
             self.decoder.feed(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         }
+        return true
     }
 
     private mutating func point(_ generation: UInt32, _ position: SourcePosition) -> SourceEvent? {
@@ -145,6 +157,12 @@ struct SnapshotDecoding {
     var offset: UInt64 { self.decoder.offset }
 
     // MARK: - Conversions
+
+    static func batch(_ strings: RDBStrings) -> StringBatch {
+        StringBatch(
+            database: Int(clamping: strings.database), bytes: strings.bytes, ends: strings.ends,
+            deadlines: strings.deadlines)
+    }
 
     static func head(_ key: RDBKey) -> KeyHead {
         let kind: KeyKind =

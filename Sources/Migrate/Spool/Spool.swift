@@ -98,6 +98,8 @@ public final class Spool: Sendable {
 
     struct State: Sendable {
         var generations: [Generation] = []
+        /// The highest number that a generation has had.
+        var lastNumber: UInt32 = 0
         var totalBytes: UInt64 = 0
         var durableOffset: UInt64 = 0
         /// The id under which the source goes on.

@@ -93,12 +93,11 @@ extension Spool {
         }
     }
 
-    /// The oldest generation whose number is above `number` and that can be read from its start.
+    /// The oldest generation whose number is above `number` and that can be read from its start; its
+    /// snapshot may still grow.
     func nextReadable(after number: UInt32) -> GenerationView? {
         let found = self.state.withLock { state in
-            state.generations.first {
-                $0.number > number && (!$0.origin.hasSnapshot || $0.isSnapshotComplete)
-            }?.number
+            state.generations.first { $0.number > number }?.number
         }
         return found.flatMap { self.view($0) }
     }
@@ -114,9 +113,11 @@ extension Spool {
     struct GenerationView: Sendable {
         var number: UInt32
         var origin: SpoolOrigin
-        /// nil = not complete, or removed.
+        /// nil = there is none, or it was removed.
         var snapshotPath: String?
         var snapshotBytes: UInt64
+        /// No bytes are added to the snapshot any more.
+        var isWhole: Bool
     }
 
     func view(_ generation: UInt32) -> GenerationView? {
@@ -124,11 +125,12 @@ extension Spool {
             guard let found = state.generations.first(where: { $0.number == generation }) else {
                 return nil
             }
-            let isThere = found.isSnapshotComplete && found.snapshotBytes != nil
+            let name = found.isSnapshotComplete ? "snapshot.rdb" : "snapshot.part"
             return GenerationView(
                 number: found.number, origin: found.origin,
-                snapshotPath: isThere ? Path.join(found.path, "snapshot.rdb") : nil,
-                snapshotBytes: found.snapshotBytes ?? 0)
+                snapshotPath: found.snapshotBytes == nil ? nil : Path.join(found.path, name),
+                snapshotBytes: found.snapshotBytes ?? 0,
+                isWhole: found.isSnapshotComplete || !found.origin.hasSnapshot)
         }
     }
 }

@@ -16,6 +16,7 @@ struct SpoolRecovery {
         }
         for (index, (number, path)) in found.sorted(by: { $0.0 < $1.0 }).enumerated() {
             let isLast = index == found.count - 1
+            state.lastNumber = max(state.lastNumber, number)
             guard let generation = try self.generation(number, path, isLast, &state) else {
                 // Nothing of it can have been used: the source sends it again.
                 try onSpoolFiles { () throws(FileError) in try self.fileSystem.removeTree(path) }

@@ -8,7 +8,11 @@ extension Spool {
     public func beginGeneration(_ origin: SpoolOrigin) throws(SpoolError) {
         try self.discardIncompleteGeneration()
         try self.synchronize()
-        let number = self.generation + 1
+        // A number is never used twice: a reader may still have one that was discarded.
+        let number = self.state.withLock { state in
+            state.lastNumber += 1
+            return state.lastNumber
+        }
         let digits = String(number)
         let name = "g" + String(repeating: "0", count: max(0, 8 - digits.count)) + digits
         let path = Path.join(self.directory, name)
@@ -70,9 +74,10 @@ extension Spool {
             let last = state.generations.count - 1
             state.generations[last].snapshotBytes = writer.fileBytes + UInt64(bytes.count)
         }
+        self.announceChange()
     }
 
-    /// The snapshot is complete: it is made durable, and readers may begin.
+    /// The snapshot is complete: it is made durable.
     ///
     /// Blocks for the disk.
     public func finishSnapshot() throws(SpoolError) {

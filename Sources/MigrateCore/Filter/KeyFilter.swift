@@ -44,6 +44,12 @@ public struct KeyFilter: Sendable, Equatable {
         !self.include.isEmpty || !self.exclude.isEmpty || !self.slots.isEmpty || !self.kinds.isEmpty
     }
 
+    /// All keys keep their names, and none is left out for its name.
+    public var keepsNames: Bool {
+        self.include.isEmpty && self.exclude.isEmpty && self.slots.isEmpty
+            && self.stripPrefix.isEmpty && self.addPrefix.isEmpty
+    }
+
     /// The target's database; nil = not copied.
     public func target(database: Int) -> Int? {
         self.databases.isEmpty ? database : self.databases[database]

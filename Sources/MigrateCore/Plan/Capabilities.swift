@@ -30,6 +30,8 @@ public struct TargetCapabilities: Sendable, Equatable {
     public var hasSecondDeadlines = false
     /// A name may hold several types: what overwrites must be preceded by a `DEL`.
     public var keepsTypesApart = false
+    /// `MSET` of any keys: one server has them all.
+    public var joinsStrings: Bool { self.product != .codis }
     /// Databases `0..<databases`.
     public var databases = 16
     /// Longest request, in bytes.

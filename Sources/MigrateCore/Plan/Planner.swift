@@ -4,8 +4,8 @@ public struct UnitPart: Sendable, Equatable {
     public var database: Int
     /// The commands.
     public var commands: CommandBuffer
-    /// The target's keys that they touch.
-    public var keys: [DatabaseKey]
+    /// The source's keys that they touch.
+    public var sources: [DatabaseKey]
 }
 
 /// What a unit becomes.
@@ -67,18 +67,18 @@ public struct Planner: Sendable {
             case .refresh(let keys):
                 needsRefresh = true
                 plan.keys += keys
-            case .commands(let commands, let sourceKeys, let database, let keys):
+            case .commands(let commands, let sourceKeys, let database):
                 plan.keys += sourceKeys
                 if parts.last?.database != database {
                     if let index = parts.firstIndex(where: { $0.database == database }) {
                         parts.append(parts.remove(at: index))
                     } else {
                         parts.append(
-                            UnitPart(database: database, commands: CommandBuffer(), keys: []))
+                            UnitPart(database: database, commands: CommandBuffer(), sources: []))
                     }
                 }
                 for one in commands { parts[parts.count - 1].commands.append(one) }
-                parts[parts.count - 1].keys += keys
+                parts[parts.count - 1].sources += sourceKeys
             }
         }
         plan.action = needsRefresh ? .refresh : .execute(parts)
@@ -89,7 +89,7 @@ public struct Planner: Sendable {
         case nothing
         case refresh([DatabaseKey])
         case flush([Int])
-        case commands([[[UInt8]]], [DatabaseKey], Int, [DatabaseKey])
+        case commands([[[UInt8]]], [DatabaseKey], Int)
     }
 
     private func plan(
@@ -170,15 +170,14 @@ public struct Planner: Sendable {
         // Some of the keys are not copied: what the others become can only be read.
         if sources.count < places.count {
             if name == "del" || name == "unlink" {
-                return .commands(
-                    [[Array("DEL".utf8)] + targets.map(\.key)], sources, database, targets)
+                return .commands([[Array("DEL".utf8)] + targets.map(\.key)], sources, database)
             }
             return .refresh(sources)
         }
         switch try self.rewrite(arguments, name, entry, time, &notes) {
         case .none: return .refresh(sources)
         case .some(let commands) where commands.isEmpty: return .nothing
-        case .some(let commands): return .commands(commands, sources, database, targets)
+        case .some(let commands): return .commands(commands, sources, database)
         }
     }
 }

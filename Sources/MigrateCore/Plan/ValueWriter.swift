@@ -20,7 +20,7 @@ public struct ValueWriter: Sendable {
     private var notes: [PlanNote] = []
 
     /// HyperLogLogs of Redis begin with it.
-    private static let hyperLogLogMark = Array("HYLL".utf8)
+    public static let hyperLogLogMark = Array("HYLL".utf8)
     /// Room that a request's frame needs beside the value, in bytes.
     private static let frameBytes = 1_024
 

@@ -198,7 +198,7 @@ public struct SourceNotice: Sendable, Equatable {
 
 /// One step of a source, in order.
 ///
-///     (snapshotStart (keyStart elements* keyEnd | notice | snapshotPoint)* snapshotEnd)?
+///     (snapshotStart (keyStart elements* keyEnd | strings | notice | snapshotPoint)* snapshotEnd)?
 ///     (unit | idle | identityChange | notice | snapshotStart … snapshotEnd)* end?
 public enum SourceEvent: Sendable, Equatable {
     /// The link's state changed; for the status only.
@@ -211,6 +211,8 @@ public enum SourceEvent: Sendable, Equatable {
     case elements(ElementChunk)
     /// The key is complete.
     case keyEnd
+    /// Whole keys of the snapshot, none of which has begun by `keyStart`.
+    case strings(StringBatch)
     /// All keys before this point are complete: a run may go on from here.
     case snapshotPoint(SnapshotPoint, readBytes: UInt64)
     /// The snapshot is complete; units behind its position follow.

@@ -34,6 +34,15 @@ extension SourcePosition {
         guard case .pika(let theirs) = other else { return self.covers(other, database: 0) }
         return theirs.databases.keys.allSatisfy { self.covers(other, database: $0) }
     }
+
+    /// The later of both, log by log.
+    public func merged(_ other: SourcePosition) -> SourcePosition {
+        guard case .pika(var mine) = self, case .pika(let theirs) = other else {
+            return self.coversAll(other) ? self : other
+        }
+        mine.databases.merge(theirs.databases) { max($0, $1) }
+        return .pika(mine)
+    }
 }
 
 /// A position in the stream of a Redis or Valkey.

@@ -70,6 +70,10 @@ public struct CommandBuffer: Sendable, Equatable {
         } else if number < 100 {
             self.bytes.append(UInt8(ascii: "0") + UInt8(number / 10))
             self.bytes.append(UInt8(ascii: "0") + UInt8(number % 10))
+        } else if number < 1_000 {
+            self.bytes.append(UInt8(ascii: "0") + UInt8(number / 100))
+            self.bytes.append(UInt8(ascii: "0") + UInt8(number / 10 % 10))
+            self.bytes.append(UInt8(ascii: "0") + UInt8(number % 10))
         } else {
             self.bytes.append(contentsOf: String(number).utf8)
         }

@@ -1,0 +1,149 @@
+/// What is to be done about a unit, or about its part for one database of the target.
+public enum UnitRoute: Sendable, Equatable {
+    /// Nothing: all of it is in the target, or in values that were read from the source later.
+    case done
+    /// The executor carries it out while the other workers of its keys rest.
+    case execute(executor: Int, workers: Set<Int>)
+    /// These keys of the source are read anew, the executor's last: its marker says that all is done.
+    case refresh([DatabaseKey], executor: Int, workers: Set<Int>)
+}
+
+/// Decides order and exactly-once for units of the stream, without I/O.
+///
+/// A key has one worker. A unit has one *executor*, the first of its keys' workers, the same in
+/// every run. Two rules hold for whoever carries the decisions out:
+///
+/// - A worker's marker is behind a unit only if all that the unit does to this worker's keys is in
+///   the target; the executor's marker only if that is so for all workers' keys.
+/// - A key that was read at position M has everything up to M; its marker tells M as the *horizon*
+///   until the worker is past it.
+///
+/// So the executor's marker alone tells that a unit is done. Where it does not, and another worker's
+/// marker or horizon is behind the unit, parts of it may be in the target: its keys are read.
+public struct UnitRouter: Sendable {
+    /// Keys that were read ahead of the stream are looked through when there are this many.
+    static let maxSkips = 10_000
+
+    private let filter: KeyFilter
+    /// Number of workers.
+    public let workers: Int
+    /// The workers' markers as an earlier run left them, by the target's database and worker.
+    public private(set) var markers: [Int: [Int: Marker]]
+    /// How many units of each executor, the first behind its marker, may be in the target or not.
+    private var doubts: [Int]
+    /// Up to where keys were read from the source.
+    private var skips: [DatabaseKey: SourcePosition] = [:]
+    /// The highest of them by worker.
+    private var horizons: [Int: SourcePosition] = [:]
+
+    /// A router at a run's beginning.
+    public init(
+        filter: KeyFilter, workers: Int, markers: [Int: [Int: Marker]] = [:], doubtfulUnits: Int = 0
+    ) {
+        self.filter = filter
+        self.workers = workers
+        self.markers = markers
+        self.doubts = Array(repeating: doubtfulUnits, count: workers)
+        for marker in markers.values.joined() {
+            guard let horizon = marker.value.horizon else { continue }
+            self.horizons[marker.key] = self.horizons[marker.key]?.merged(horizon) ?? horizon
+        }
+    }
+
+    /// The worker of a key of the target.
+    public func worker(_ key: DatabaseKey) -> Int {
+        KeyHash.worker(database: key.database, key: key.key, workers: self.workers)
+    }
+
+    /// Routes the part of a unit that goes to one database of the target.
+    ///
+    /// - Parameters:
+    ///   - sources: The source's keys; those that the filter leaves out are left out.
+    ///   - database: The source's database.
+    ///   - mustRefresh: The unit can't be carried out as it is.
+    public mutating func route(
+        _ sources: [DatabaseKey], end: SourcePosition, database: Int, mustRefresh: Bool
+    ) -> UnitRoute {
+        var targets: [DatabaseKey] = []
+        var uncovered: [DatabaseKey] = []
+        for source in sources {
+            guard let target = self.filter.target(source) else { continue }
+            targets.append(target)
+            if !self.isCovered(source, end) { uncovered.append(source) }
+        }
+        guard let place = targets.first?.database else { return .done }
+        let workers = Set(targets.map { self.worker($0) })
+        let executor = workers.min() ?? 0
+        if self.markers[place]?[executor]?.position.covers(end, database: database) == true {
+            return .done
+        }
+        if uncovered.isEmpty, workers.count == 1 { return .done }
+        var isSuspect = self.isSuspect(place, workers, end, database)
+        // What was read in the earlier run and left out then is read or left out now: it does not
+        // count among those that were sent.
+        if !isSuspect, self.doubts[executor] > 0 {
+            self.doubts[executor] -= 1
+            isSuspect = true
+        }
+        if mustRefresh || isSuspect || uncovered.count < targets.count {
+            return .refresh(uncovered, executor: executor, workers: workers)
+        }
+        return .execute(executor: executor, workers: workers)
+    }
+
+    private func isCovered(_ source: DatabaseKey, _ end: SourcePosition) -> Bool {
+        guard !self.skips.isEmpty, let read = self.skips[source] else { return false }
+        return read.covers(end, database: source.database)
+    }
+
+    /// Whether a part of a unit may be in the target: it was read, not carried out.
+    private func isSuspect(
+        _ place: Int, _ workers: Set<Int>, _ end: SourcePosition, _ database: Int
+    ) -> Bool {
+        guard !self.markers.isEmpty else { return false }
+        return workers.contains { worker in
+            if self.markers[place]?[worker]?.position.covers(end, database: database) == true {
+                return true
+            }
+            return self.markers.values.contains { markers in
+                markers[worker]?.horizon?.covers(end, database: database) ?? false
+            }
+        }
+    }
+
+    /// A key was read at a position, and goes to its worker now; returns the worker's horizon.
+    public mutating func read(
+        _ source: DatabaseKey, worker: Int, at position: SourcePosition
+    ) -> SourcePosition {
+        self.skips[source] = position
+        let horizon = self.horizons[worker]?.merged(position) ?? position
+        self.horizons[worker] = horizon
+        return horizon
+    }
+
+    /// Forgets what the stream has passed.
+    public mutating func passed(_ end: SourcePosition) {
+        guard self.skips.count > Self.maxSkips else { return }
+        self.skips = self.skips.filter { key, read in !end.covers(read, database: key.database) }
+    }
+
+    /// Whether an earlier run has emptied a database of the target for the unit that ends there.
+    public func isEmptied(_ place: Int, end: SourcePosition, database: Int) -> Bool {
+        guard let markers = self.markers[place], !markers.isEmpty else { return false }
+        return markers.values.allSatisfy { $0.position.covers(end, database: database) }
+    }
+
+    /// Databases of the target were emptied, with all that was read into them.
+    public mutating func emptied(_ places: [Int]) {
+        for place in places { self.markers[place] = nil }
+        let filter = self.filter
+        self.skips = self.skips.filter { key, _ in
+            filter.target(database: key.database).map { !places.contains($0) } ?? true
+        }
+    }
+
+    /// A copy begins: what was known belongs to another history.
+    public mutating func restart() {
+        self = UnitRouter(filter: self.filter, workers: self.workers)
+    }
+}
