@@ -103,8 +103,9 @@ public enum BinlogLimits {
     /// can address.
     public static let maxItemBytes = 1_072_693_248
 
-    /// Items in one atomic group; a longer countdown is not taken for a group.
-    public static let maxGroupItems = 65_536
+    /// Items in one atomic group, as many as a request may have arguments; a longer countdown is
+    /// not taken for a group.
+    public static let maxGroupItems = 1_048_576
 
     /// Smallest and largest `binlog-file-size`.
     public static let fileSizeLimitRange: ClosedRange<UInt64> = 1_024...1_073_741_824

@@ -160,13 +160,18 @@ extension ClientCommands {
         var command = row >= 0 ? "\(x.environment.table.rows[row].name)" : "NULL"
         if isOwn { command += "|" + x[1].lowercasedText }
         let argumentBytes = isOwn ? x.arguments.reduce(0) { $0 + $1.count } : 0
+        let inputBytes = isOwn ? requestBytes(x) : record.inputBytes.load(ordering: .relaxed)
+        let outputBytes = record.outputBytes.load(ordering: .relaxed)
         let subscribed = record.subscriptions
         return "id=\(record.id) addr=\(record.address) laddr=\(record.localAddress)"
             + " fd=\(record.descriptor) name=\(record.name) age=\(now - record.createdSeconds)"
             + " idle=\(idle) flags=\(flags(record)) db=\(record.database.load(ordering: .relaxed))"
             + " sub=\(subscribed.channels) psub=\(subscribed.patterns) ssub=\(subscribed.shards)"
-            + " multi=-1 qbuf=\(isOwn ? requestBytes(x) : 0) qbuf-free=0 argv-mem=\(argumentBytes) multi-mem=0 rbs=0 rbp=0 obl=0"
-            + " oll=0 omem=0 tot-mem=0 events=r cmd=\(command) user=default redir=-1"
+            + " multi=\(record.queuedCommands.load(ordering: .relaxed)) qbuf=\(inputBytes)"
+            + " qbuf-free=0 argv-mem=\(argumentBytes) multi-mem=0 rbs=0 rbp=0 obl=0"
+            + " oll=\(outputBytes > 0 ? 1 : 0) omem=\(outputBytes)"
+            + " tot-mem=\(inputBytes + argumentBytes + outputBytes)"
+            + " events=\(outputBytes > 0 ? "rw" : "r") cmd=\(command) user=default redir=-1"
             + " resp=\(record.protocolVersion.load(ordering: .relaxed))\n"
     }
 

@@ -22,6 +22,12 @@ public final class ClientRecord: Sendable {
     public let lastCommand: Atomic<Int>
     /// 2 or 3.
     public let protocolVersion: Atomic<UInt8>
+    /// Commands queued since MULTI, -1 outside a transaction.
+    public let queuedCommands = Atomic<Int>(-1)
+    /// Bytes of input that are not used up; kept up to date by the connection's shell.
+    public let inputBytes = Atomic<Int>(0)
+    /// Bytes of replies and messages that the socket has not taken; kept up to date by the shell.
+    public let outputBytes = Atomic<Int>(0)
     private let nameStorage: Mutex<String>
     private let waiterStorage = Mutex<KeyWaiter?>(nil)
     /// Channels, patterns and shard channels that it listens to.
@@ -105,7 +111,12 @@ public final class ClientState {
     /// Set when the connection is to be closed after the replies so far.
     var closesAfterReply = false
     /// Commands since MULTI; nil outside a transaction.
-    var transaction: Transaction?
+    var transaction: Transaction? {
+        didSet {
+            self.record.queuedCommands.store(
+                self.transaction?.requests.count ?? -1, ordering: .relaxed)
+        }
+    }
     /// Keys of WATCH.
     var watches: [WatchedKey] = []
     /// The transaction whose EXEC starts what is executed but not committed, with its watches.

@@ -29,12 +29,15 @@ extension CommandCommands {
         } else if x[1].isWord("list") {
             try list(&x)
         } else if x[1].isWord("getkeys") {
-            try getKeys(&x)
+            try getKeys(&x, withFlags: false)
+        } else if x[1].isWord("getkeysandflags") {
+            try getKeys(&x, withFlags: true)
         } else if x[1].isWord("help") {
             x.help([
                 "COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
                 "(no subcommand)",
                 "COUNT", "DOCS [<command-name> ...]", "GETKEYS <full-command>",
+                "GETKEYSANDFLAGS <full-command>",
                 "INFO [<command-name> ...]", "LIST [FILTERBY PATTERN <pattern>]", "HELP",
             ])
         } else {
@@ -74,7 +77,9 @@ extension CommandCommands {
         x.reply.set(categories.count)
         for category in categories { x.reply.simple(category) }
         x.reply.array(0)
-        x.reply.array(0)
+        let specifications = row.keySpecifications
+        x.reply.array(specifications.count)
+        for specification in specifications { x.reply.keySpecification(specification) }
         x.reply.array(0)
     }
 
@@ -123,8 +128,10 @@ extension CommandCommands {
         for row in found { x.reply.bulk(row.name) }
     }
 
-    private static func getKeys(_ x: inout Execution) throws {
-        guard x.count > 2 else { throw CommandError.arity("command|getkeys") }
+    private static func getKeys(_ x: inout Execution, withFlags: Bool) throws {
+        guard x.count > 2 else {
+            throw CommandError.arity(withFlags ? "command|getkeysandflags" : "command|getkeys")
+        }
         let request = x.rest(from: 2)
         guard let row = x.environment.table.row(request[0]) else {
             throw CommandError.reply("ERR Invalid command specified")
@@ -136,11 +143,21 @@ extension CommandCommands {
         guard arity >= 0 ? request.count == arity : request.count >= -arity else {
             throw CommandError.reply("ERR Invalid number of arguments specified for command")
         }
-        let keys = row.keys.list(in: request)
+        let keys = row.keys.indexes(in: request)
         guard !keys.isEmpty, row.keys.countAt == 0 || keys.count > (row.keys.first > 0 ? 1 : 0)
         else { throw CommandError.reply("ERR Invalid arguments specified for command") }
         x.reply.array(keys.count)
-        for key in keys { x.reply.bulk(key) }
+        for index in keys {
+            guard withFlags else {
+                x.reply.bulk(request[index])
+                continue
+            }
+            x.reply.array(2)
+            x.reply.bulk(request[index])
+            let flags = row.keyFlags(at: index, in: request)
+            x.reply.set(flags.count)
+            for flag in flags { x.reply.simple(flag) }
+        }
     }
 }
 

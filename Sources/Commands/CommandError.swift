@@ -36,8 +36,8 @@ extension CommandError {
     static let badCursor = CommandError.reply("ERR invalid cursor")
     static let lostCursor = CommandError.reply(
         "ERR cursor is not known any more, start the scan again at 0")
-    static let replyTooLarge = CommandError.reply(
-        "ERR Response exceeds the max-client-response-size limit")
+    static let replyTooLargeText = "ERR Response exceeds the max-client-response-size limit"
+    static let replyTooLarge = CommandError.text(replyTooLargeText)
     static let reservedKey = CommandError.reply("ERR this key name is reserved for the server")
     static let readOnly = CommandError.reply(
         "READONLY You can't write against a read only replica.")

@@ -17,6 +17,12 @@ extension CommandProcessor {
             return keys.list(in: arguments).withUnsafeBufferPointer { group.lock($0) }
         }
         guard keys.first > 0 else { return .acquired }
+        // Locked slice by slice.
+        if row.pointee.flags.contains(.sliced), arguments.count - 1 > ExecutionPlace.sliceLimit,
+            self.execution.pointee.mayRunInSlices
+        {
+            return .acquired
+        }
         guard keys.last != keys.first else {
             return group.lock(arguments[keys.first])
         }
@@ -56,6 +62,10 @@ extension CommandProcessor {
         }
         defer { self.batch = Batch(input: end, output: x.pointee.reply.count) }
         if !x.pointee.messages.isEmpty { self.sendMessages(outcome) }
+        if let end = x.pointee.committedEnd {
+            x.pointee.committedEnd = nil
+            self.wait(for: end, of: x.pointee.group.database)
+        }
         switch outcome {
         case .nothing: break
         case .committed(let position): self.wait(for: position, of: x.pointee.group.database)
@@ -129,11 +139,11 @@ extension CommandProcessor {
         precondition(self.place == .loop, "a group of the pool waits for its commit")
         x.pointee.group.discard()
         x.pointee.reply.truncate(to: self.batch.output)
-        let requests = UnsafeRawBufferPointer(rebasing: input[self.batch.input..<end])
+        let requests = self.batch.input..<end
         client.closesAfterReply = false
         if self.batch.skipsFirst { client.replyMode = .skipsNext }
         client.restoreTransaction()
-        return .busy(SlowWork(self.environment, client, requests))
+        return .busy(SlowWork(self.environment, client, input, requests))
     }
 
     /// The group is in the log, but a store would stall: the pool waits for it and keeps the replies.

@@ -57,9 +57,10 @@ extension CommandProcessor {
             x.pointee.replyError(.reply("ERR too many or too large commands in a transaction"))
             return .next
         }
+        client.record.queuedCommands.store(transaction.requests.count, ordering: .relaxed)
         if flags.contains(.write) { transaction.writes = true }
         if flags.contains(.growsData) { transaction.growsData = true }
-        if flags.contains(.slow) { transaction.needsPool = true }
+        if flags.contains(.slow) || transaction.isLong { transaction.needsPool = true }
         if isFlush { transaction.isSegmented = true }
         if index == known.select { self.noteSelect(transaction) }
         x.pointee.rowIndex = index
@@ -143,6 +144,7 @@ extension CommandProcessor {
 
     private func executeWhole(_ client: ClientState, _ transaction: Transaction) -> Step {
         let x = self.execution
+        x.pointee.reply.beginReply()
         x.pointee.reply.array(transaction.requests.count)
         if transaction.writes { x.pointee.group.beginAtomic() }
         let run = transaction.withArguments {
@@ -190,6 +192,12 @@ extension CommandProcessor {
         return false
     }
 
+    /// The replies of a transaction are too long for a loop, or for anybody.
+    private func overflow() -> Run {
+        self.execution.pointee.reply.dropOverflow()
+        return self.place == .loop ? .tooMuch : .failed(CommandError.replyTooLargeText)
+    }
+
     /// Locks every key of some of the requests.
     private func lock(_ transaction: Transaction, _ requests: Range<Int>) -> LockOutcome {
         guard !transaction.keys.isEmpty, let first = requests.first, let last = requests.last else {
@@ -232,7 +240,9 @@ extension CommandProcessor {
                 if let refusal = self.refusal(row, request.row, client, true) { throw refusal }
                 try self.checkTypes(row)
                 try row.pointee.handler(&x.pointee)
+                if x.pointee.reply.hasOverflowed { return self.overflow() }
             } catch let error as CommandError {
+                if x.pointee.reply.hasOverflowed { return self.overflow() }
                 x.pointee.reply.truncate(to: replyStart)
                 if case .deferToPool = error { return .tooMuch }
                 x.pointee.replyError(error)
@@ -261,6 +271,7 @@ extension CommandProcessor {
         defer { client.endTransaction() }
         let flushes = self.environment.table.transactionRows.flushes
         var start = 0
+        x.pointee.reply.beginReply()
         x.pointee.reply.array(count)
         while start < count {
             var end = start

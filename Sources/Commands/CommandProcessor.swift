@@ -1,6 +1,6 @@
 public import Keyspace
 import PikaStorage
-import RESP
+public import RESP
 public import SyncProtocol
 import Synchronization
 
@@ -33,6 +33,8 @@ public enum ProcessNext: Sendable {
     /// The first request of the rest waits for its time: call `process` again with the rest of the
     /// input when `CommandEnvironment.whenDue` calls back.
     case postponed
+    /// A long reply: write it piece by piece as the socket takes it, then go on with `then`.
+    indirect case output(ReplyBuffer, then: ProcessNext)
     /// Close the connection once the output is written.
     case close
 
@@ -112,7 +114,7 @@ public final class CommandProcessor {
         self.environment = environment
         self.place = place
         self.parser = RequestParser(limits: environment.limits)
-        self.entrance = environment.keyspace.gate.makeEntrance()
+        self.entrance = environment.keyspace.gate.makeEntrance(onPool: place == .pool)
         self.statistics = environment.makeStatistics()
         let group = environment.keyspace.databases[0].makeGroup(onPool: place == .pool)
         self.groups = Array(repeating: nil, count: environment.keyspace.databases.count)
@@ -124,6 +126,9 @@ public final class CommandProcessor {
             to: Execution(
                 client: ClientState(record: record), environment: environment, group: group,
                 place: place))
+        if place == .loop {
+            self.execution.pointee.reply.replyLimitBytes = ExecutionPlace.replyLimitBytes
+        }
     }
 
     deinit {
@@ -149,6 +154,10 @@ public final class CommandProcessor {
         }
         defer { self.entrance.leave() }
         self.begin(client)
+        if self.place == .pool {
+            let limit = self.environment.maxReplyBytes.load(ordering: .relaxed)
+            self.execution.pointee.reply.replyLimitBytes = limit
+        }
         var position = 0
         var next = self.run(client, input, &position)
         if let stop = self.finishBatch(client, input, position, closes: next?.isClose ?? false) {
@@ -163,16 +172,26 @@ public final class CommandProcessor {
 
     /// Takes over the replies of a slow work that ran; call on the connection's loop.
     ///
-    /// `consumed` of the result is 0 and `next` is `readMore` or `close`.
+    /// `consumed` of the result is 0; `next` is `readMore`, `blocked` or `close`, behind `output`
+    /// when the replies are too long to be copied at once.
     public func finish(_ work: SlowWork, _ client: ClientState) -> ProcessResult {
         if let group = work.group { self.spares.append(group) }
-        work.output.withUnsafeBytes { self.execution.pointee.reply.raw($0) }
-        let next: ProcessNext =
+        var next: ProcessNext =
             if let blocked = work.blocked { .blocked(blocked) } else {
                 work.closes ? .close : .readMore
             }
+        if let output = work.output {
+            if output.count > Self.yieldBytes {
+                next = .output(output, then: next)
+            } else {
+                self.execution.pointee.reply.raw(output.bytes)
+            }
+        }
         return ProcessResult(consumed: 0, next: next, waits: work.waits)
     }
+
+    /// Gives away all replies, so that they need not be copied.
+    func takeOutput() -> ReplyBuffer { self.execution.pointee.reply.takeBuffer() }
 }
 
 // MARK: - A burst
@@ -219,7 +238,7 @@ extension CommandProcessor {
             switch self.parser.parse(input, from: position, authenticated: authenticated) {
             case .request(let end):
                 let replyStart = self.execution.pointee.reply.count
-                switch self.execute(client, authenticated) {
+                switch self.execute(client, authenticated, bytes: end - position) {
                 case .next:
                     if end < input.count { self.passTime(client) }
                     if client.waiter != nil { client.endWait() }
@@ -236,9 +255,7 @@ extension CommandProcessor {
                         return stop
                     }
                 case .pool:
-                    let work = SlowWork(
-                        self.environment, client,
-                        UnsafeRawBufferPointer(rebasing: input[position..<end]))
+                    let work = SlowWork(self.environment, client, input, position..<end)
                     position = end
                     return .busy(work)
                 case .close:
@@ -321,6 +338,15 @@ extension CommandProcessor {
         case batchToPool
     }
 
+    /// Executes the request that was just parsed, unless it is too long for a loop.
+    @inline(__always)
+    private func execute(_ client: ClientState, _ authenticated: Bool, bytes: Int) -> Step {
+        if bytes > ExecutionPlace.requestLimitBytes, self.place == .loop {
+            return self.handToPool()
+        }
+        return self.execute(client, authenticated)
+    }
+
     /// Executes the request that was just parsed.
     @inline(__always)
     func execute(_ client: ClientState, _ authenticated: Bool) -> Step {
@@ -344,7 +370,11 @@ extension CommandProcessor {
             return self.beginTransaction(client)
         }
         let flags = row.pointee.flags
-        if flags.contains(.slow), self.place == .loop { return self.handToPool() }
+        if self.place == .loop,
+            flags.contains(.slow) || x.pointee.count > ExecutionPlace.argumentLimit
+        {
+            return self.handToPool()
+        }
         if !flags.isDisjoint(with: [.commitsFirst, .suspend]), x.pointee.group.hasWrites {
             return .commitFirst
         }
@@ -366,11 +396,24 @@ extension CommandProcessor {
         return self.execution.pointee.group.hasWrites ? .commitFirst : .pool
     }
 
+    /// The reply is too long for a loop: the command is executed anew on the pool, with whatever is
+    /// uncommitted before it.
+    ///
+    /// One that is too long for anybody is an error.
+    private func endOverflow(_ replyStart: Int) -> Step {
+        self.execution.pointee.reply.dropOverflow()
+        self.execution.pointee.reply.truncate(to: replyStart)
+        guard self.place == .pool else { return .batchToPool }
+        self.failBatch(CommandError.replyTooLargeText, replies: self.batch.replies + 1)
+        return .next
+    }
+
     /// Runs the handler and looks at what it changed about the connection.
     @inline(__always)
     private func call(_ row: UnsafePointer<HotRow>, _ client: ClientState) -> Step {
         let x = self.execution
         let replyStart = x.pointee.reply.count
+        x.pointee.reply.beginReply()
         // Sampled by the group at its first use after a commit, so not before this point.
         x.pointee.now = x.pointee.group.now
         do {
@@ -381,6 +424,7 @@ extension CommandProcessor {
                 try row.pointee.handler(&x.pointee)
             }
         } catch let error as CommandError {
+            if x.pointee.reply.hasOverflowed { return self.endOverflow(replyStart) }
             x.pointee.reply.truncate(to: replyStart)
             switch error {
             case .deferToPool: return self.handToPool()
@@ -392,6 +436,7 @@ extension CommandProcessor {
             x.pointee.reply.truncate(to: replyStart)
             self.failBatch(errorText(of: error), replies: self.batch.replies + 1)
         }
+        if x.pointee.reply.hasOverflowed { return self.endOverflow(replyStart) }
         self.noteExecuted(client)
         if client.closesAfterReply { return .close }
         if client.database != x.pointee.group.database.index { self.selectGroup(client.database) }

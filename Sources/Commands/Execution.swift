@@ -1,6 +1,8 @@
+import Glibc
 import Keyspace
 import PikaStorage
 import RESP
+import SyncProtocol
 
 /// One command being executed: arguments, reply, client and the write group that it works in.
 ///
@@ -30,6 +32,8 @@ public struct Execution: ~Copyable {
     var isInTransaction = false
     /// Messages that wait for the commit.
     var messages: [DeferredMessage] = []
+    /// Where the log ends behind what the command committed itself.
+    var committedEnd: BinlogPosition?
     /// Keys of other types that the command replaces (`wrong-type-check yes`); nearly always empty.
     var displaced: [Bytes] = []
 
@@ -56,6 +60,21 @@ enum ExecutionPlace: Sendable {
 
     /// Elements that a command may touch on an event loop.
     static let elementLimit = 1000
+
+    /// Arguments of a command that an event loop executes at most: MSET of 1,000 pairs, and some.
+    static let argumentLimit = 2048
+
+    /// Keys that a command in slices deletes between two commits.
+    static let sliceLimit = 1000
+
+    /// Commands of a transaction that an event loop executes at most.
+    static let transactionLimit = 1000
+
+    /// Bytes of one reply that an event loop writes at most, about.
+    static let replyLimitBytes = 4 << 20
+
+    /// Bytes of one request that an event loop copies at most.
+    static let requestLimitBytes = 1 << 20
 }
 
 // MARK: - Reading
@@ -147,6 +166,62 @@ extension Execution {
     }
 }
 
+// MARK: - Slices
+
+extension Execution {
+    /// True where a command may commit what it has done, and go on: on the pool, with nothing
+    /// before it that is uncommitted.
+    var mayRunInSlices: Bool {
+        self.place == .pool && !self.isInTransaction && !self.group.hasWrites
+    }
+
+    /// Performs `body` on each key, slice after slice, and returns the sum.
+    ///
+    /// Each slice is locked and committed by itself, so that nobody waits for the whole; what was
+    /// committed before an error stays.
+    mutating func inSlices(
+        _ keys: UnsafeBufferPointer<Bytes>, _ body: (inout Execution, Bytes) throws -> Int64
+    ) throws -> Int64 {
+        self.group.discard()
+        var sum: Int64 = 0
+        var start = 0
+        while start < keys.count {
+            let end = min(keys.count, start + ExecutionPlace.sliceLimit)
+            sum += try self.slice(UnsafeBufferPointer(rebasing: keys[start..<end]), body)
+            start = end
+        }
+        return sum
+    }
+
+    private mutating func slice(
+        _ keys: UnsafeBufferPointer<Bytes>, _ body: (inout Execution, Bytes) throws -> Int64
+    ) throws -> Int64 {
+        guard case .acquired = self.group.lock(keys) else {
+            preconditionFailure("a group of the pool that holds nothing waits for its keys")
+        }
+        for _ in 0..<2 {
+            self.now = self.group.now
+            var sum: Int64 = 0
+            do {
+                for key in keys { sum += try body(&self, key) }
+            } catch {
+                self.group.discard()
+                throw error
+            }
+            switch self.group.commit() {
+            case .nothing: return sum
+            case .committed(let position):
+                self.committedEnd = position
+                return sum
+            case .prepareAgain: break
+            case .failed(let error): throw error
+            case .busy, .stalled: preconditionFailure("a group of the pool waits for its commit")
+            }
+        }
+        preconditionFailure("a group was to be prepared three times")
+    }
+}
+
 /// Decimal text of an integer on the stack.
 @inline(__always)
 func withDecimal<R>(_ value: Int64, _ body: (Bytes) throws -> R) rethrows -> R {
@@ -188,15 +263,23 @@ extension Execution {
         guard seconds.magnitude <= Self.secondLimit else { throw .badExpiry(command) }
         let (deadline, overflow) = self.now.addingReportingOverflow(seconds)
         guard !overflow else { throw .badExpiry(command) }
-        return try self.checked(deadline, command)
+        return try self.deadline(atSeconds: deadline, command)
     }
 
-    /// A deadline `milliseconds` from now, rounded so that the key never goes early.
+    /// A deadline at a Unix second, which is over at its beginning.
+    func deadline(
+        atSeconds seconds: Int64, _ command: StaticString
+    ) throws(CommandError) -> Int64 {
+        try self.checked(seconds <= self.now ? min(seconds, self.now - 1) : seconds, command)
+    }
+
+    /// A deadline `milliseconds` from now.
     func deadline(
         inMilliseconds milliseconds: Int64, _ command: StaticString
     ) throws(CommandError) -> Int64 {
-        let (quotient, remainder) = milliseconds.quotientAndRemainder(dividingBy: 1000)
-        return try self.deadline(inSeconds: remainder > 0 ? quotient + 1 : quotient, command)
+        let (at, overflow) = self.nowMilliseconds.addingReportingOverflow(milliseconds)
+        guard !overflow else { throw .badExpiry(command) }
+        return try self.deadline(atMilliseconds: at, command)
     }
 
     /// A deadline at a Unix millisecond; a key lives through the second of its deadline, so cutting
@@ -204,7 +287,24 @@ extension Execution {
     func deadline(
         atMilliseconds milliseconds: Int64, _ command: StaticString
     ) throws(CommandError) -> Int64 {
-        try self.checked(milliseconds / 1000, command)
+        let isOver = milliseconds <= self.nowMilliseconds
+        let seconds = milliseconds / 1000
+        return try self.checked(isOver ? min(seconds, self.now - 1) : seconds, command)
+    }
+
+    /// True for a deadline whose key is gone at once.
+    ///
+    /// One in the present second is to come: those that are over were set back.
+    func isOver(_ deadline: Int64) -> Bool { deadline < self.now }
+
+    /// Unix milliseconds: the machine's within the second of `now` and the one behind it, in which a
+    /// burst may end; else, where the log's clock is another, the last one of `now`.
+    private var nowMilliseconds: Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        let second = Int64(time.tv_sec)
+        guard second == self.now || second == self.now + 1 else { return self.now * 1000 + 999 }
+        return second * 1000 + Int64(time.tv_nsec) / 1_000_000
     }
 
     /// Refuses what does not fit into the row.

@@ -99,7 +99,7 @@ extension HashCommands {
         let key = x.key
         let meta = try x.hashes.meta(key, now: x.now)
         x.reply.array(x.count - 2)
-        for index in 2..<x.count {
+        for index in 2..<x.count where !x.reply.hasOverflowed {
             if let meta {
                 try x.hashes.withField(key, meta, x[index]) { x.bulkOrNull($0) }
             } else {
@@ -116,7 +116,7 @@ extension HashCommands {
             x.reply.bulk(field)
             x.reply.bulk(value)
             pairs += 1
-            return true
+            return !x.reply.hasOverflowed
         }
         x.reply.insertHeader(.map, count: pairs, at: start)
     }
@@ -128,7 +128,7 @@ extension HashCommands {
         try x.hashes.forEach(x.key, now: x.now) { field, value in
             x.reply.bulk(fields ? field : value)
             count += 1
-            return true
+            return !x.reply.hasOverflowed
         }
         x.reply.insertHeader(.array, count: count, at: start)
     }

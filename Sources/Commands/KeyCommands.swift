@@ -6,11 +6,12 @@ import RESP
 enum KeyCommands {
     static let rows: [CommandRow] = [
         CommandRow(
-            "del", arity: -2, flags: [.write, .multi], keys: .all, group: .generic,
+            "del", arity: -2, flags: [.write, .multi, .sliced], keys: .all, group: .generic,
             since: "1.0.0", summary: "Deletes keys, of all types.",
             handler: { try delete(&$0, .del) }),
         CommandRow(
-            "unlink", arity: -2, flags: [.write, .fast, .multi], keys: .all, group: .generic,
+            "unlink", arity: -2, flags: [.write, .fast, .multi, .sliced], keys: .all,
+            group: .generic,
             since: "4.0.0", summary: "Deletes keys, of all types.",
             handler: { try delete(&$0, .unlink) }),
         CommandRow(
@@ -38,7 +39,7 @@ enum KeyCommands {
             since: "1.2.0", summary: "Sets the expiration of a key to a Unix second.",
             handler: { x in
                 try expire(&x, asSent: true) { x throws(CommandError) in
-                    try x.checked(x.integer(2), "expireat")
+                    try x.deadline(atSeconds: x.integer(2), "expireat")
                 }
             }),
         CommandRow(
@@ -77,6 +78,12 @@ extension KeyCommands {
         }
         try x.limit(x.count - 1)
         let word = x[0]
+        if x.count - 1 > ExecutionPlace.sliceLimit, x.mayRunInSlices {
+            let keys = x.rest(from: 1)
+            x.reply.integer(
+                try x.inSlices(keys) { x, key in try x.perform(effect, word: word, key) })
+            return
+        }
         var deleted: Int64 = 0
         try x.atomically { x in
             for index in 1..<x.count { deleted += try x.perform(effect, word: word, x[index]) }
@@ -103,7 +110,7 @@ extension KeyCommands {
             return
         }
         let changed: Int64
-        if deadline <= x.now {
+        if x.isOver(deadline) {
             changed = try x.perform(.del, x.key)
         } else if asSent, x.count == 3 {
             changed = try x.performAsSent(.expireat)

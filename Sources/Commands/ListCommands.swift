@@ -106,7 +106,7 @@ extension ListCommands {
             try x.lists.forEach(x.key, start: start, stop: stop, now: x.now) { element in
                 x.reply.bulk(element)
                 written += 1
-                return true
+                return !x.reply.hasOverflowed
             }
         }
         x.reply.insertHeader(.array, count: written, at: replyStart)

@@ -24,7 +24,8 @@ enum RangeCommands {
             summary: "Returns fields and values of a hash between two fields, backwards.",
             handler: { try scanFields(&$0, reverse: true) }),
         CommandRow(
-            "pkpatternmatchdel", arity: 3, flags: [.write, .slow, .commitsFirst], keys: .none,
+            "pkpatternmatchdel", arity: 3, flags: [.write, .slow, .commitsFirst, .sliced],
+            keys: .none,
             group: .generic, since: "1.0.0",
             summary: "Deletes the keys of one type that match a pattern.",
             handler: deleteMatching),
@@ -146,25 +147,50 @@ extension RangeCommands {
 extension RangeCommands {
     static func deleteMatching(_ x: inout Execution) throws {
         guard let kind = parseKind(x[2]) else { throw CommandError.syntax }
-        let pattern = GlobPattern(x[1])
-        let prefix = ScanOptions.literalPrefix(of: x[1])
-        var list = PackedList()
-        try x.group.transactions[kind].forEachKey(from: .none, prefix: prefix, now: x.now) {
-            name, _ in
-            if pattern.matches(name) { list.append(name) }
-            return true
-        }
+        var next: [UInt8]? = []
         var deleted: Int64 = 0
-        try list.withViews { names in
-            // A group of the pool that holds nothing waits for its keys.
-            guard case .acquired = x.group.lock(names) else {
-                throw CommandError.reply("ERR keys are in use, try again")
-            }
-            try x.atomically { x in
-                for name in names { deleted += try delete(&x, name, kind) }
+        while let from = next {
+            var names = PackedList()
+            next = try matching(x, kind, from: from, into: &names)
+            try names.withViews { names in
+                if x.mayRunInSlices {
+                    deleted += try x.inSlices(names) { x, name in try delete(&x, name, kind) }
+                    return
+                }
+                // A group of the pool that holds nothing waits for its keys.
+                guard case .acquired = x.group.lock(names) else {
+                    throw CommandError.reply("ERR keys are in use, try again")
+                }
+                try x.atomically { x in
+                    for name in names { deleted += try delete(&x, name, kind) }
+                }
             }
         }
         x.reply.integer(deleted)
+    }
+
+    /// Names that match the pattern; in slices at most one slice of them, and where to go on.
+    private static func matching(
+        _ x: borrowing Execution, _ kind: StoreKind, from: [UInt8], into names: inout PackedList
+    ) throws -> [UInt8]? {
+        let pattern = GlobPattern(x[1])
+        let prefix = ScanOptions.literalPrefix(of: x[1])
+        let limit = x.mayRunInSlices ? ExecutionPlace.sliceLimit : Int.max
+        var next: [UInt8]?
+        try from.withUnsafeBytes { from in
+            try x.group.transactions[kind].forEachKey(
+                from: from.isBefore(prefix) ? prefix : from, prefix: prefix, now: x.now
+            ) { name, _ in
+                guard pattern.matches(name) else { return true }
+                guard names.count < limit else {
+                    next = Array(name)
+                    return false
+                }
+                names.append(name)
+                return true
+            }
+        }
+        return next
     }
 
     /// Deletes one type of a key: `del` would delete the others too.

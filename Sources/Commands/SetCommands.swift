@@ -90,7 +90,7 @@ extension SetCommands {
         try x.sets.forEach(x.key, now: x.now) { member in
             x.reply.bulk(member)
             count += 1
-            return true
+            return !x.reply.hasOverflowed
         }
         x.reply.insertHeader(.set, count: count, at: start)
     }

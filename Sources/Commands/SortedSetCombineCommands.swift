@@ -120,10 +120,11 @@ private struct CombineOptions {
         throw .syntax
     }
 
-    /// The score of a member in one input, weighted; infinity times zero is zero, as in Redis.
+    /// The score of a member in one input, weighted; infinity times zero is zero, as in Redis, and
+    /// no zero is negative, as in Pika.
     func weighted(_ score: Double, _ place: Int) -> Double {
         let product = score * self.weights[place]
-        return product.isNaN ? 0 : product
+        return product.isNaN || product == 0 ? 0 : product
     }
 
     /// Joins two scores; infinities of both signs cancel out, as in Redis.

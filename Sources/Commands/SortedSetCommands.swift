@@ -263,6 +263,7 @@ extension SortedSetCommands {
     static func pop(_ x: inout Execution, _ effect: Effect) throws {
         guard x.count <= 3 else { throw CommandError.syntax }
         let wanted = x.count == 3 ? try x.positive(2) : 1
+        try x.requireType(x.key, .zsets)
         let taken = min(wanted, try x.zsets.count(x.key, now: x.now))
         try x.limit(taken)
         guard taken > 0 else {

@@ -257,7 +257,7 @@ extension Execution {
         guard value > 0 else { throw .badExpiry(command) }
         if isSeconds { return try self.deadline(inSeconds: value, command) }
         if isMilliseconds { return try self.deadline(inMilliseconds: value, command) }
-        if isUnixSecond { return try self.checked(value, command) }
+        if isUnixSecond { return max(1, try self.deadline(atSeconds: value, command)) }
         // 0 would mean no deadline at all.
         return max(1, try self.deadline(atMilliseconds: value, command))
     }
@@ -413,7 +413,7 @@ extension StringCommands {
     static func mget(_ x: inout Execution) throws {
         try x.limit(x.count - 1)
         x.reply.array(x.count - 1)
-        for index in 1..<x.count {
+        for index in 1..<x.count where !x.reply.hasOverflowed {
             try x.strings.withValue(x[index], now: x.now) { value, _ in x.bulkOrNull(value) }
         }
     }

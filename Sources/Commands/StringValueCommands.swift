@@ -86,7 +86,7 @@ extension StringValueCommands {
         }
         if deadline == 0 {
             try x.perform(.persist, key)
-        } else if deadline <= x.now {
+        } else if x.isOver(deadline) {
             try x.perform(.del, key)
         } else {
             try withDecimal(deadline) { _ = try x.perform(.expireat, key, $0) }

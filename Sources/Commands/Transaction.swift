@@ -7,7 +7,7 @@ import RESP
 /// The requests are kept as one run of bytes with the end of each argument, so that EXEC parses
 /// nothing.
 final class Transaction {
-    /// Requests in one transaction at most: the items of one atomic group of the log.
+    /// Requests in one transaction at most.
     static let maxRequests = 65_536
     /// Bytes of the arguments of one transaction at most.
     static let maxBytes = 512 << 20
@@ -62,6 +62,13 @@ final class Transaction {
     var isSmall: Bool {
         self.bytes.capacity <= Self.keptBytes && self.requests.capacity <= 1024
             && self.argumentEnds.capacity <= 4096
+    }
+
+    /// True if it is more than a loop should execute.
+    var isLong: Bool {
+        self.requests.count > ExecutionPlace.transactionLimit
+            || self.argumentEnds.count > 2 * ExecutionPlace.argumentLimit
+            || self.bytes.count > ExecutionPlace.requestLimitBytes
     }
 
     /// Queues a request; false if there is no room for it.

@@ -59,8 +59,8 @@ extension TypeRule {
         }
     }
 
-    /// MGET answers null for what is no string.
-    private static let anyType: [StaticString] = ["mget"]
+    /// MGET answers null for what is no string; the others look at a count before the type.
+    private static let anyType: [StaticString] = ["mget", "zpopmin", "zpopmax"]
     private static let takesPlainSets: [StaticString] = [
         "zunionstore", "zinterstore", "zdiffstore", "zunion", "zinter", "zdiff", "zintercard",
     ]

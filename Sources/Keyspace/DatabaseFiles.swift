@@ -156,19 +156,37 @@ struct DatabaseFiles: Sendable {
         _ kinds: StoreKinds, of stores: StoreSet, hooks: [StoreKind: StoreHooks],
         applied: AppliedPosition?
     ) throws(KeyspaceError) -> StoreSet {
-        try buildEmpty(kinds, hooks: hooks, applied: applied)
+        try sealEmpty(try makeEmpty(kinds, hooks: hooks), applied: applied)
         return try exchangeEmpty(kinds, of: stores, hooks: hooks)
     }
 
-    /// Builds the empty stores beside those in use; nothing is changed by a failure.
-    func buildEmpty(
-        _ kinds: StoreKinds, hooks: [StoreKind: StoreHooks], applied: AppliedPosition?
-    ) throws(KeyspaceError) {
+    /// Makes empty stores beside those in use, and leaves them open: the part of a FLUSHDB that
+    /// takes longest, for which nobody has to wait.
+    func makeEmpty(
+        _ kinds: StoreKinds, hooks: [StoreKind: StoreHooks]
+    ) throws(KeyspaceError) -> [Store] {
+        let opened = Opened()
+        do throws(KeyspaceError) {
+            _ = try StoreSet.inParallel(kinds) { kind throws(KeyspaceError) in
+                let path = newStoreDirectory(kind)
+                try onFiles { () throws(FileError) in try fileSystem.removeTree(path) }
+                let store = try openStore(
+                    kind, at: path, hooks: hooks[kind] ?? StoreHooks(), createIfMissing: true)
+                opened.stores.withLock { $0.append(store) }
+            }
+        } catch {
+            for store in opened.stores.withLock({ $0 }) { store.close(flush: false) }
+            throw error
+        }
+        return opened.stores.withLock { $0 }
+    }
+
+    /// Gives new empty stores their row, and closes them, whatever happens; nothing else is changed
+    /// by a failure.
+    func sealEmpty(_ stores: [Store], applied: AppliedPosition?) throws(KeyspaceError) {
+        let kinds = stores.reduce(into: StoreKinds()) { $0.insert(StoreKinds($1.kind)) }
         _ = try StoreSet.inParallel(kinds) { kind throws(KeyspaceError) in
-            let path = newStoreDirectory(kind)
-            try onFiles { () throws(FileError) in try fileSystem.removeTree(path) }
-            let store = try openStore(
-                kind, at: path, hooks: hooks[kind] ?? StoreHooks(), createIfMissing: true)
+            guard let store = stores.first(where: { $0.kind == kind }) else { return }
             defer { store.close(flush: false) }
             try onStores { () throws(StorageError) in
                 if let applied { try store.writeApplied(applied) }
@@ -184,8 +202,10 @@ struct DatabaseFiles: Sendable {
     func exchangeEmpty(
         _ kinds: StoreKinds, of stores: StoreSet, hooks: [StoreKind: StoreHooks]
     ) throws(KeyspaceError) -> StoreSet {
+        _ = try StoreSet.inParallel(kinds) { kind throws(KeyspaceError) in
+            _ = stores[kind].close(flush: false)
+        }
         for kind in StoreKind.allCases where kinds.has(kind) {
-            stores[kind].close(flush: false)
             try onFiles { () throws(FileError) in
                 try fileSystem.exchange(storeDirectory(kind), newStoreDirectory(kind))
             }

@@ -85,33 +85,45 @@ extension Database {
         defer { maintenance.unlock() }
         // What the last one replaced must not be deleted behind the gate.
         try files.removeReplacedStores()
+        if let error = reasonToRefuse() { throw error }
+        let empty = try files.makeEmpty(.all, hooks: live.hooks)
         let end = try gate.withClosed { () throws(KeyspaceError) in
             lockCommitOnPool()
             defer { commitLock.unlock() }
-            if let error = reasonToRefuse() { throw error }
+            if let error = reasonToRefuse() {
+                for store in empty { store.close(flush: false) }
+                throw error
+            }
             touchExistingWatches()
-            return try removeAllLocked()
+            return try removeAllLocked(empty)
         }
         hasLeftovers.store(true, ordering: .relaxed)
         return end
     }
 
-    private func removeAllLocked() throws(KeyspaceError) -> BinlogPosition {
+    /// `empty` are the new stores, still without their row; closes them, whatever happens.
+    private func removeAllLocked(_ empty: [Store]) throws(KeyspaceError) -> BinlogPosition {
         let live = self.live
         guard writesBinlog else {
-            install(
-                try files.replaceByEmpty(.all, of: live.stores, hooks: live.hooks, applied: nil))
+            try files.sealEmpty(empty, applied: nil)
+            install(try files.exchangeEmpty(.all, of: live.stores, hooks: live.hooks))
             return published
         }
         let log = live.logState.log
         let before = log.end
         let clockBefore = clock
-        let end = try appendFlush(to: log)
+        let end: BinlogMark
+        do throws(KeyspaceError) {
+            end = try appendFlush(to: log)
+        } catch {
+            for store in empty { store.close(flush: false) }
+            throw error
+        }
         let row = AppliedPosition(
             historyID: currentHistoryID, position: end.position,
             highestEffectiveNow: clock.highest)
         do throws(KeyspaceError) {
-            try files.buildEmpty(.all, hooks: live.hooks, applied: row)
+            try files.sealEmpty(empty, applied: row)
         } catch {
             // Nothing was exchanged: the item goes again.
             do throws(BinlogError) {

@@ -4,7 +4,9 @@ internal import Synchronization
 ///
 /// A loop enters before the first command of a read burst and leaves after its commit; while the
 /// gate is closed it can't enter. The closer waits until everybody left and no group waits in a
-/// stall queue.
+/// stall queue: first for the pool, whose tasks may take long, while loops still come and go; then
+/// for the loops, which leave at once. So a long command and a closer together hold up the pool, not
+/// the loops.
 public final class TransactionGate: Sendable {
     private struct State {
         var entrances: [Entrance] = []
@@ -14,14 +16,17 @@ public final class TransactionGate: Sendable {
     private let state = Mutex(State())
     private let closers = Monitor()
     private let wakeUp = Monitor()
+    /// The pool may not enter.
+    private let closing = Atomic<Bool>(false)
+    /// Nobody may enter.
     private let closed = Atomic<Bool>(false)
     private let queuedGroups = Atomic<Int>(0)
 
     init() {}
 
     /// One per loop or pool thread.
-    public func makeEntrance() -> Entrance {
-        let entrance = Entrance(gate: self)
+    public func makeEntrance(onPool: Bool = false) -> Entrance {
+        let entrance = Entrance(gate: self, onPool: onPool)
         state.withLock { $0.entrances.append(entrance) }
         return entrance
     }
@@ -47,8 +52,10 @@ public final class TransactionGate: Sendable {
     public func withClosed<R, E: Error>(_ body: () throws(E) -> R) throws(E) -> R {
         closers.lock()
         defer { closers.unlock() }
+        closing.store(true, ordering: .sequentiallyConsistent)
+        wait { !$0.isOnPool }
         closed.store(true, ordering: .sequentiallyConsistent)
-        waitUntilQuiet()
+        wait { _ in false }
         defer { open() }
         return try body()
     }
@@ -56,6 +63,7 @@ public final class TransactionGate: Sendable {
     private func open() {
         let waiters = state.withLock { state -> [@Sendable () -> Void] in
             closed.store(false, ordering: .sequentiallyConsistent)
+            closing.store(false, ordering: .sequentiallyConsistent)
             defer { state.waiters = [] }
             return state.waiters
         }
@@ -63,32 +71,34 @@ public final class TransactionGate: Sendable {
         for waiter in waiters { waiter() }
     }
 
-    private func waitUntilQuiet() {
+    /// Waits until no group is queued and nobody is inside, but for those that may stay.
+    private func wait(_ mayStay: (Entrance) -> Bool) {
         wakeUp.lock()
         defer { wakeUp.unlock() }
-        while !isQuiet {
+        while !isQuiet(mayStay) {
             // The time limit only covers a wake-up that came between the test and the wait.
             _ = wakeUp.wait(untilNanoseconds: monotonicNanoseconds() + 1_000_000)
         }
     }
 
-    private var isQuiet: Bool {
+    private func isQuiet(_ mayStay: (Entrance) -> Bool) -> Bool {
         guard queuedGroups.load(ordering: .sequentiallyConsistent) == 0 else { return false }
         return state.withLock { state in
-            state.entrances.allSatisfy { !$0.isInside }
+            state.entrances.allSatisfy { !$0.isInside || mayStay($0) }
         }
     }
 
+    var isClosing: Bool { closing.load(ordering: .sequentiallyConsistent) }
     var isClosed: Bool { closed.load(ordering: .sequentiallyConsistent) }
 
     func notifyCloser() {
-        if isClosed { wakeUp.withLock { wakeUp.signalAll() } }
+        if isClosing { wakeUp.withLock { wakeUp.signalAll() } }
     }
 
-    func waitWhileClosed() {
+    func waitWhileClosing() {
         wakeUp.lock()
         defer { wakeUp.unlock() }
-        while isClosed { wakeUp.wait() }
+        while isClosing { wakeUp.wait() }
     }
 
     func groupQueued() { queuedGroups.add(1, ordering: .sequentiallyConsistent) }
@@ -103,10 +113,14 @@ public final class TransactionGate: Sendable {
 public final class Entrance: @unchecked Sendable {
     // SAFETY: `depth` is used by one thread at a time; `inside` is atomic.
     private let gate: TransactionGate
+    let isOnPool: Bool
     private let inside = Atomic<Bool>(false)
     private var depth = 0
 
-    init(gate: TransactionGate) { self.gate = gate }
+    init(gate: TransactionGate, onPool: Bool) {
+        self.gate = gate
+        isOnPool = onPool
+    }
 
     var isInside: Bool { inside.load(ordering: .sequentiallyConsistent) }
 
@@ -116,7 +130,7 @@ public final class Entrance: @unchecked Sendable {
     public func enter() -> Bool {
         if depth == 0 {
             inside.store(true, ordering: .sequentiallyConsistent)
-            if gate.isClosed {
+            if isOnPool ? gate.isClosing : gate.isClosed {
                 inside.store(false, ordering: .sequentiallyConsistent)
                 gate.notifyCloser()
                 return false
@@ -128,7 +142,7 @@ public final class Entrance: @unchecked Sendable {
 
     /// Enters, waiting for the gate; for pool threads.
     public func enterBlocking() {
-        while !enter() { gate.waitWhileClosed() }
+        while !enter() { gate.waitWhileClosing() }
     }
 
     /// Leaves.

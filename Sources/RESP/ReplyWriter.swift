@@ -18,6 +18,17 @@ public struct ReplyWriter: ~Copyable {
     @usableFromInline var length: Int
     /// Protocol of the connection that is being answered.
     public var version: ProtocolVersion
+    /// Longest reply, in bytes, that is kept (`beginReply()`).
+    public var replyLimitBytes = Int.max
+    /// Where the reply begins that is being written.
+    @usableFromInline var replyStart = 0
+    /// True when the buffer did not grow for a reply beyond its limit.
+    @usableFromInline var hasDropped = false
+    /// True when a reply came to more than its limit: what was written of it may be lost, and what
+    /// follows is worth nothing.
+    @inlinable public var hasOverflowed: Bool {
+        self.hasDropped || self.length - self.replyStart > self.replyLimitBytes
+    }
 
     /// Bytes that a new writer has room for.
     private static let initialCapacity = 16 * 1024
@@ -51,11 +62,35 @@ public struct ReplyWriter: ~Copyable {
         self.capacity = Self.initialCapacity
     }
 
+    /// Hands out everything written, without a copy, and begins anew with an empty buffer.
+    public mutating func takeBuffer() -> ReplyBuffer {
+        let taken = ReplyBuffer(base: self.base, count: self.length)
+        self.base = .allocate(capacity: Self.initialCapacity)
+        self.capacity = Self.initialCapacity
+        self.length = 0
+        return taken
+    }
+
     /// Cuts the output back to `count` bytes: replies of commands that failed to commit.
     @inlinable
     public mutating func truncate(to count: Int) {
+        if self.hasOverflowed, count > self.length { return }
         precondition(count <= self.length, "reply output holds \(self.length), not \(count)")
         self.length = count
+    }
+
+    // MARK: A limited reply
+
+    /// A reply begins: with `replyLimitBytes` it may not come to more than that.
+    ///
+    /// Beyond the limit the buffer does not grow, so that writing on costs next to nothing.
+    @inlinable @inline(__always)
+    public mutating func beginReply() { self.replyStart = self.length }
+
+    /// Goes on behind a reply that overflowed, of which nothing is kept.
+    public mutating func dropOverflow() {
+        self.hasDropped = false
+        self.length = min(self.length, self.replyStart)
     }
 
     // MARK: Room
@@ -67,6 +102,11 @@ public struct ReplyWriter: ~Copyable {
 
     @inline(never) @usableFromInline
     mutating func grow(by bytes: Int) {
+        if self.length - self.replyStart + bytes > self.replyLimitBytes {
+            self.hasDropped = true
+            self.length = self.replyStart
+            guard self.capacity - self.length < bytes else { return }
+        }
         let wanted = max(self.capacity * 2, self.length + bytes)
         let larger = UnsafeMutablePointer<UInt8>.allocate(capacity: wanted)
         memcpy(larger, self.base, self.length)
@@ -320,6 +360,7 @@ public struct ReplyWriter: ~Copyable {
     public mutating func insert(at start: Int, _ write: (inout ReplyWriter) -> Void) {
         let bodyEnd = self.length
         write(&self)
+        if self.hasOverflowed { return }
         let inserted = self.length - bodyEnd
         let bodyBytes = bodyEnd - start
         guard inserted > 0, bodyBytes > 0 else { return }
@@ -329,5 +370,25 @@ public struct ReplyWriter: ~Copyable {
             memmove(self.base + start + inserted, self.base + start, bodyBytes)
             memcpy(self.base + start, copy, inserted)
         }
+    }
+}
+
+/// Replies that a writer gave away; the memory goes with the last reference.
+public final class ReplyBuffer: @unchecked Sendable {
+    // SAFETY: nothing changes after `init`.
+    private let base: UnsafeMutablePointer<UInt8>
+    /// Number of bytes.
+    public let count: Int
+
+    fileprivate init(base: UnsafeMutablePointer<UInt8>, count: Int) {
+        self.base = base
+        self.count = count
+    }
+
+    deinit { self.base.deallocate() }
+
+    /// The bytes; valid as long as the buffer.
+    public var bytes: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: self.base, count: self.count)
     }
 }

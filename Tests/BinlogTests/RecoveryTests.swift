@@ -364,8 +364,9 @@ struct GroupTests {
         #expect(steps([3, 2, 0]) == [.begins, .continues, .complete])
         #expect(steps([3, 1, 0]) == [.begins, .begins, .complete])
         #expect(steps([5, 3, 2, 1, 0]) == [.begins, .begins, .continues, .continues, .complete])
-        #expect(steps([65_535, 65_534]) == [.begins, .continues])
-        #expect(steps([65_536, 0]) == [.complete, .complete])
+        let limit = UInt32(BinlogLimits.maxGroupItems)
+        #expect(steps([limit - 1, limit - 2]) == [.begins, .continues])
+        #expect(steps([limit, 0]) == [.complete, .complete])
         #expect(steps([2_150_483_657]) == [.complete])
         var tracker = GroupTracker()
         _ = tracker.take(itemsLeftInGroup: 2)
@@ -399,7 +400,8 @@ struct GroupTests {
         let error = #expect(throws: BinlogError.self) {
             try log.append(items, execTimeSeconds: 1, atomicGroup: true)
         }
-        #expect(error == .groupTooLarge(items: 65_537, limit: 65_536))
+        let limit = BinlogLimits.maxGroupItems
+        #expect(error == .groupTooLarge(items: limit + 1, limit: limit))
         #expect(log.end == .zero)
     }
 }

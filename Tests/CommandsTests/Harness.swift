@@ -77,6 +77,10 @@ final class Harness {
         var output: [UInt8] = []
         while true {
             var result = rest.withUnsafeBytes { self.processor.process(client, $0) }
+            if case .busy(let work) = result.next {
+                self.poolCount += 1
+                if let range = work.lentRange { work.lend(LentBytes(bytes: Array(rest[range]))) }
+            }
             rest.removeFirst(result.consumed)
             output += Array(self.processor.output)
             self.processor.clearOutput()
@@ -85,11 +89,15 @@ final class Harness {
                 result = self.processor.finish(work, client)
                 output += Array(self.processor.output)
                 self.processor.clearOutput()
+                if case .output(let long, let next) = result.next {
+                    output += Array(long.bytes)
+                    result.next = next
+                }
                 if case .readMore = result.next { continue }
             }
             switch result.next {
             case .readMore, .close: return output
-            case .yield, .gateClosed, .busy: break
+            case .yield, .gateClosed, .busy, .output: break
             case .postponed:
                 self.postponed[client.record.id] = rest
                 return output
@@ -100,6 +108,9 @@ final class Harness {
             }
         }
     }
+
+    /// How often work went to the slow pool.
+    private(set) var poolCount = 0
 
     /// Input of clients whose first request waits for its time.
     private(set) var postponed: [UInt64: [UInt8]] = [:]
@@ -194,6 +205,13 @@ final class Harness {
         }
         return rows
     }
+}
+
+/// Requests that a work reads where they are.
+private struct LentBytes: LentRequests {
+    let bytes: [UInt8]
+
+    func withBytes(_ body: (UnsafeRawBufferPointer) -> Void) { bytes.withUnsafeBytes(body) }
 }
 
 /// Clients whose waiters were woken, in order.

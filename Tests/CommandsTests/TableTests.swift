@@ -115,7 +115,7 @@ struct TableTests {
         let all: [CommandFlags] = [
             .write, .readonly, .slow, .noauth, .admin, .fast, .growsData, .hidden, .multi,
             .commitsFirst, .movableKeys, .container, .suspend, .locksKeys, .noMulti, .blocking,
-            .subscribed, .secret, .pausedWithWrites, .readsUnlessStored,
+            .subscribed, .secret, .pausedWithWrites, .readsUnlessStored, .sliced,
         ]
         #expect(Set(all.map(\.rawValue)).count == all.count)
     }

@@ -43,6 +43,45 @@ struct LimitTests {
         }
     }
 
+    @Test("A long reply that nobody reads keeps nobody from his own, and comes whole")
+    func unreadReply() throws {
+        let server = try LoopbackServer("max-conn-rbuf-size : 128M", "client-output-limit : 1M")
+        let reader = try server.client()
+        let other = try server.client()
+        let value = String(repeating: "v", count: 48 << 20)
+        // Neither a large request nor the long reply is copied on the loop.
+        #expect(reader.call("SET", "big", value) == .simple("OK"))
+        reader.send(LoopbackClient.encode(["GET", "big"]) + "PING\r\n")
+        var isWaiting = false
+        while !isWaiting {
+            guard case .bulk(let list?) = other.call("CLIENT", "LIST") else { break }
+            #expect(other.call("SET", "small", "v") == .simple("OK"))
+            // Far more than sockets hold.
+            isWaiting = list.split(separator: "\n").contains { line in
+                let field = line.split(separator: " ").first { $0.hasPrefix("omem=") }
+                return (field.flatMap { Int($0.dropFirst(5)) } ?? 0) > 16 << 20
+            }
+        }
+        #expect(isWaiting)
+        #expect(reader.read() == .bulk(value))
+        #expect(reader.read() == .simple("PONG"))
+    }
+
+    @Test("A client that goes away in the middle of a long reply leaves nothing behind")
+    func lostReader() throws {
+        let server = try LoopbackServer("max-conn-rbuf-size : 128M", "client-output-limit : 1M")
+        let other = try server.client()
+        let value = String(repeating: "v", count: 32 << 20)
+        #expect(other.call("SET", "big", value) == .simple("OK"))
+        for _ in 0..<3 {
+            let reader = try server.client()
+            reader.send(LoopbackClient.encode(["GET", "big"]))
+            _ = reader
+        }
+        while other.info("clients", "connected_clients") != "1" {}
+        #expect(other.call("STRLEN", "big") == .integer(value.count))
+    }
+
     @Test("Paused writes of a real connection go on after UNPAUSE")
     func pause() throws {
         let server = try LoopbackServer()

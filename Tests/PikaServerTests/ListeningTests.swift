@@ -78,6 +78,8 @@ struct ListeningTests {
         for _ in 0..<10 { client.call("SET", "k", "v") }
         let text = client.info("commandstats", "set")
         #expect(text?.hasPrefix("calls=10, usec=") == true)
+        let line = client.info("commandstats", "cmdstat_set") ?? ""
+        #expect(line.wholeMatch(of: /calls=10,usec=\d+,usec_per_call=[\d.]+/) != nil)
         client.call("CONFIG", "RESETSTAT")
         #expect(client.info("commandstats", "set") == nil)
         client.call("CONFIG", "SET", "slowlog-log-slower-than", "0")

@@ -123,7 +123,8 @@ struct ServerTests {
         let clients = try (0..<3).map { _ in try server.client() }
         for client in clients { #expect(client.call("PING") == .simple("PONG")) }
         let fourth = try server.client()
-        #expect(fourth.call("PING") == .closed)
+        #expect(fourth.read() == .error("ERR max number of clients reached"))
+        #expect(fourth.read() == .closed)
         #expect(clients[0].info("stats", "rejected_connections") == "1")
     }
 

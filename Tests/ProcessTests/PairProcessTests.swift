@@ -116,7 +116,7 @@ struct PairProcessTests {
         #expect(try differences(replica) == 0)
     }
 
-    @Test("F23: SLAVEOF of a server that follows this one is refused, and both go on")
+    @Test("F23: SLAVEOF of a server that follows this one is refused, both go on, and WAIT counts")
     func ring() throws {
         let master = try PikaProcess()
         try master.start()
@@ -135,6 +135,10 @@ struct PairProcessTests {
             }
         }
         #expect(passes("still", from: master, to: replica))
+        // WAIT counts the replica once it has on its disk what was written, and nobody else.
+        #expect(other.call("SET", "waited", "for") == .text("OK"))
+        #expect(other.call("WAIT", "1", "60000") == .integer(1))
+        #expect(other.call("WAIT", "2", "50") == .integer(1))
     }
 
     @Test("F23: a ring of three servers is refused by the one that would close it, with its data")

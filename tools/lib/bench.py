@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 
+import block
 import serve
 from bench_migrate import MigrateBench
 from pikalib import Failure, Server, free_base_port, wait_for
@@ -101,6 +102,9 @@ class Bench:
 
     def large(self):
         serve.large(self)
+
+    def block(self):
+        block.block(self)
 
     # copy and memory
 
@@ -255,7 +259,7 @@ def reset_peak_memory(server):
 def main():
     parser = argparse.ArgumentParser(prog="tools/bench")
     parser.add_argument("bench", nargs="?", default="all",
-                        choices=[*BENCHES, "large", "all"])
+                        choices=[*BENCHES, "block", "large", "all"])
     parser.add_argument("--pika", required=True)
     parser.add_argument("--load", help="the binary of bench-load; serve needs it")
     parser.add_argument("--migrate", help="pika-migrate, for the bench of that name")

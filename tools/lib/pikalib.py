@@ -85,9 +85,9 @@ class Client:
         return fields
 
 
-def free_base_port(taken=()):
-    """A port whose companions +2000 and +10001 are free, too."""
-    for port in range(21000 + os.getpid() % 3000, 55000, 17):
+def free_base_port(taken=(), first=21000):
+    """A port, a little above `first`, whose companions +2000 and +10001 are free, too."""
+    for port in range(first + os.getpid() % 3000, 55000, 17):
         if any(abs(port + a - other - b) == 0 for other in taken
                for a in (0, 2000, 10001) for b in (0, 2000, 10001)):
             continue

@@ -82,7 +82,7 @@ extension ConfTable {
             "max-client-response-size",
             .bytes(1_073_741_824, 1_048_576...(1 << 40), into: \.maxClientResponseBytes),
             unit: "bytes", live: true,
-            "Limit of one reply of KEYS and the like; such a reply becomes an error."),
+            "Limit of one reply; a longer one becomes an error."),
         ConfItem(
             "client-output-limit",
             .bytes(67_108_864, 1_048_576...(1 << 40), into: \.clientOutputBytes), unit: "bytes",

@@ -2,6 +2,7 @@ import Commands
 import Keyspace
 import NIOCore
 import NIOPosix
+import RESP
 import Synchronization
 
 /// One client's connection: bytes in, the command path, bytes out.
@@ -21,6 +22,8 @@ final class ClientHandler: ChannelDuplexHandler {
         case busy
         /// A command waits for elements; what follows it waits, too.
         case blocked
+        /// A long reply is being written, piece by piece.
+        case sending
         /// There are more requests here, but the client has not taken their predecessors' replies.
         case outputFull
         /// Closing once the output is written; input is dropped.
@@ -42,6 +45,8 @@ final class ClientHandler: ChannelDuplexHandler {
     /// A blocked connection goes on reading, so that its end is noticed, up to this many bytes.
     private static let readAheadBytes = 64 * 1024
     private var closesAfterBusy = false
+    /// What is left of a long reply.
+    private var longReply: LongReply?
     /// Messages that wait for the end of what keeps the connection busy.
     private var pushesWait = false
     /// Since when more than the soft limit has been waiting.
@@ -80,6 +85,7 @@ final class ClientHandler: ChannelDuplexHandler {
     func channelInactive(context: ChannelHandlerContext) {
         state = .closing
         rest = nil
+        endLongReply()
         endTimeout()
         if !poolHasClient { client.disconnect() }
         loop.remove(self)
@@ -95,8 +101,17 @@ final class ClientHandler: ChannelDuplexHandler {
         } else {
             rest = input
         }
+        defer { noteInput() }
         guard state == .open else { return checkQueryBuffer(context) }
         serve(context)
+    }
+
+    /// For CLIENT LIST; nearly always nothing is left.
+    private func noteInput() {
+        let count = rest?.readableBytes ?? 0
+        if client.record.inputBytes.load(ordering: .relaxed) != count {
+            client.record.inputBytes.store(count, ordering: .relaxed)
+        }
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
@@ -105,6 +120,7 @@ final class ClientHandler: ChannelDuplexHandler {
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         if context.channel.isWritable {
+            if state == .sending { sendLater() }
             if state == .outputFull {
                 state = .open
                 serve(context)
@@ -143,7 +159,7 @@ final class ClientHandler: ChannelDuplexHandler {
         switch state {
         case .open: context.channel.isWritable
         case .blocked: (rest?.readableBytes ?? 0) < Self.readAheadBytes
-        case .busy, .outputFull, .closing: false
+        case .busy, .sending, .outputFull, .closing: false
         }
     }
 
@@ -160,10 +176,27 @@ final class ClientHandler: ChannelDuplexHandler {
         // Out of the property while it is used, so that it stays uniquely referenced.
         rest = nil
         let result = input.withUnsafeReadableBytes { loop.processor.process(client, $0) }
-        input.moveReaderIndex(forwardBy: result.consumed)
+        if case .busy(let work) = result.next, let range = work.lentRange {
+            lend(&input, range, to: work, consumed: result.consumed)
+        } else {
+            input.moveReaderIndex(forwardBy: result.consumed)
+        }
         keep(&input)
         loop.takeReplies()
         act(on: result, context)
+    }
+
+    /// Gives the buffer with large requests to the work that runs them, and keeps what is behind.
+    private func lend(
+        _ input: inout ByteBuffer, _ range: Range<Int>, to work: SlowWork, consumed: Int
+    ) {
+        let start = input.readerIndex
+        let behind = input.readableBytesView[(start + consumed)...]
+        let rest = ByteBuffer(bytes: behind)
+        if let requests = input.getSlice(at: start + range.lowerBound, length: range.count) {
+            work.lend(LentInput(buffer: requests))
+        }
+        input = rest
     }
 
     /// Keeps what is left of an input, without holding on to a large buffer for a few bytes.
@@ -235,6 +268,11 @@ final class ClientHandler: ChannelDuplexHandler {
                 work.run()
                 eventLoop.execute { handler.value.workDone(work) }
             }
+        case .output(let reply, let next):
+            flushOutput(context)
+            state = .sending
+            longReply = LongReply(buffer: reply, next: next)
+            sendPieces(context)
         case .close:
             closeGently()
         }
@@ -291,6 +329,50 @@ final class ClientHandler: ChannelDuplexHandler {
         if state != .blocked { endTimeout() }
     }
 
+    /// Writes pieces of the long reply while the socket takes them, a few in one turn of the loop.
+    private func sendPieces(_ context: ChannelHandlerContext) {
+        guard state == .sending, let reply = longReply else { return }
+        var turns = 0
+        while reply.sent < reply.buffer.count {
+            guard context.channel.isWritable else { return }
+            guard turns < LongReply.piecesPerTurn else { return sendLater() }
+            turns += 1
+            let end = min(reply.buffer.count, reply.sent + LongReply.pieceBytes)
+            var piece = context.channel.allocator.buffer(capacity: end - reply.sent)
+            piece.writeBytes(UnsafeRawBufferPointer(rebasing: reply.buffer.bytes[reply.sent..<end]))
+            loop.counters.outputBytes.wrappingAdd(UInt64(end - reply.sent), ordering: .relaxed)
+            reply.sent = end
+            context.writeAndFlush(wrapOutboundOut(piece), promise: nil)
+            // The write may have ended the connection.
+            guard state == .sending else { return }
+        }
+        client.record.lastRequestSeconds.store(ServerClock.unixSeconds(), ordering: .relaxed)
+        endLongReply()
+        state = .open
+        proceed(with: reply.next, context)
+        becomeOpen(context)
+    }
+
+    /// In another turn, so that other connections have theirs.
+    private func sendLater() {
+        guard let reply = longReply, !reply.isScheduled else { return }
+        reply.isScheduled = true
+        let handler = NIOLoopBound(self, eventLoop: loop.eventLoop)
+        loop.eventLoop.execute {
+            reply.isScheduled = false
+            guard let context = handler.value.context else { return }
+            handler.value.sendPieces(context)
+        }
+    }
+
+    /// Lets go of the long reply: on the pool, since freeing much memory takes time.
+    private func endLongReply() {
+        guard let reply = longReply else { return }
+        longReply = nil
+        let buffer = reply.buffer
+        services.slowPool.submit { _ in withExtendedLifetime(buffer) {} }
+    }
+
     private func becomeOpen() {
         guard let context, state == .busy else { return }
         state = .open
@@ -304,6 +386,7 @@ final class ClientHandler: ChannelDuplexHandler {
             deliverPushes()
         }
         serve(context)
+        noteInput()
         flushOutput(context)
         if closesAfterBusy, state == .open { closeGently() }
         resumeReading(context)
@@ -324,7 +407,7 @@ final class ClientHandler: ChannelDuplexHandler {
     /// Writes the messages that came for this connection, behind the replies before them.
     private func deliverPushes() {
         guard let context, let outlet, state != .closing else { return }
-        guard state != .busy else {
+        guard state != .busy, state != .sending else {
             pushesWait = true
             return
         }
@@ -333,6 +416,7 @@ final class ClientHandler: ChannelDuplexHandler {
         guard !bytes.isEmpty else { return }
         loop.counters.outputBytes.wrappingAdd(UInt64(bytes.count), ordering: .relaxed)
         let waiting = bytes.count + bufferedBytes(context)
+        client.record.outputBytes.store(waiting, ordering: .relaxed)
         let hardBytes = services.pushLimits.hardBytes
         if hardBytes > 0, waiting > hardBytes {
             loop.counters.closedForOutput.wrappingAdd(1, ordering: .relaxed)
@@ -352,9 +436,15 @@ final class ClientHandler: ChannelDuplexHandler {
 
     /// Closes a connection that listens when too much has been waiting for too long.
     func checkSoftLimit() {
-        guard let context, client.record.isSubscribed || overSoftLimit != nil else { return }
+        let mayWait =
+            client.record.isSubscribed || overSoftLimit != nil || longReply != nil
+            || client.record.outputBytes.load(ordering: .relaxed) > 0
+        guard let context, mayWait || !context.channel.isWritable else { return }
+        let waiting = bufferedBytes(context) + (longReply.map { $0.buffer.count - $0.sent } ?? 0)
+        client.record.outputBytes.store(waiting, ordering: .relaxed)
+        guard client.record.isSubscribed || overSoftLimit != nil else { return }
         let limits = services.pushLimits
-        guard limits.softBytes > 0, bufferedBytes(context) > limits.softBytes else {
+        guard limits.softBytes > 0, waiting > limits.softBytes else {
             overSoftLimit = nil
             return
         }
@@ -411,7 +501,7 @@ final class ClientHandler: ChannelDuplexHandler {
 
     /// Closes once what runs is answered.
     func closeWhenIdle() {
-        if state == .busy { closesAfterBusy = true } else { closeGently() }
+        if state == .busy || state == .sending { closesAfterBusy = true } else { closeGently() }
     }
 
     /// Closes once the output so far is written.
@@ -442,5 +532,34 @@ private final class HeldReplies: @unchecked Sendable {
         self.replies = replies
         self.next = next
         self.remaining = remaining
+    }
+}
+
+/// A reply that is written piece by piece; used on the connection's loop only.
+private final class LongReply: @unchecked Sendable {
+    // SAFETY: read and written on the connection's event loop only.
+
+    /// Bytes that are copied and given to the socket at once.
+    static let pieceBytes = 256 * 1024
+    /// Pieces in one turn of the loop.
+    static let piecesPerTurn = 4
+
+    let buffer: ReplyBuffer
+    let next: ProcessNext
+    var sent = 0
+    var isScheduled = false
+
+    init(buffer: ReplyBuffer, next: ProcessNext) {
+        self.buffer = buffer
+        self.next = next
+    }
+}
+
+/// Large requests in the buffer that they were read into.
+private struct LentInput: LentRequests {
+    let buffer: ByteBuffer
+
+    func withBytes(_ body: (UnsafeRawBufferPointer) -> Void) {
+        buffer.withUnsafeReadableBytes(body)
     }
 }

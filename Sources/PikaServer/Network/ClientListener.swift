@@ -80,7 +80,8 @@ final class ClientListener: Sendable {
         }
         guard let record else {
             loop.counters.rejectedConnections.wrappingAdd(1, ordering: .relaxed)
-            throw ServerError(.network, "max number of clients reached")
+            try channel.pipeline.syncOperations.addHandler(RefusedClientHandler())
+            return
         }
         let needsPassword = environment.needsPassword.load(ordering: .relaxed)
         let client = ClientState(record: record, access: needsPassword ? nil : .administrator)
@@ -92,6 +93,28 @@ final class ClientListener: Sendable {
         guard let address, let host = address.ipAddress else { return "" }
         return host.contains(":")
             ? "[\(host)]:\(address.port ?? 0)" : "\(host):\(address.port ?? 0)"
+    }
+}
+
+/// A connection beyond `maxclients`: it is told so, and closed.
+private final class RefusedClientHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private static let text = "-ERR max number of clients reached\r\n"
+
+    func channelActive(context: ChannelHandlerContext) {
+        let bytes = wrapOutboundOut(context.channel.allocator.buffer(string: Self.text))
+        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
+        context.writeAndFlush(bytes).whenComplete { _ in bound.value.close(promise: nil) }
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        // Nothing that it sends matters.
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        context.close(promise: nil)
     }
 }
 

@@ -55,10 +55,14 @@ extension Administration {
         for (row, counts) in zip(environment.table.rows, environment.commandCounts)
         where counts.calls > 0 {
             let micros = Double(counts.nanoseconds) / 1000
+            let mean = InfoText.decimal(micros / Double(counts.calls))
+            // Pika's form, and the one that tools for Redis know.
             text.line(
                 "\(row.name)",
-                "calls=\(counts.calls), usec=\(InfoText.decimal(micros)), usec_per_call="
-                    + InfoText.decimal(micros / Double(counts.calls)))
+                "calls=\(counts.calls), usec=\(InfoText.decimal(micros)), usec_per_call=\(mean)")
+            text.line(
+                "cmdstat_\(row.name)",
+                "calls=\(counts.calls),usec=\(counts.nanoseconds / 1000),usec_per_call=\(mean)")
         }
     }
 
