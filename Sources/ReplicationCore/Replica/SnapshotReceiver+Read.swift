@@ -131,7 +131,7 @@ extension SnapshotReceiver {
             ? self.configuration.chunkBytes
             : min(self.configuration.pikaChunkBytes, WireLimits.maxFileChunkBytes64)
         if self.limitBytesPerSecond > 0 {
-            // What a token bucket grants at once: 25 ms of the rate.
+            // 25 ms of the rate: less than the burst of a token bucket.
             let share = self.limitBytesPerSecond / 40
             bytes = min(bytes, max(self.configuration.leastChunkBytes, share & ~4_095))
         }
