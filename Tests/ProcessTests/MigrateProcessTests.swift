@@ -304,6 +304,17 @@ final class MigrateChild {
         return false
     }
 
+    /// The most memory that it has had, in bytes.
+    var peakMemory: Int? {
+        guard let file = fopen("/proc/\(self.processID)/status", "r") else { return nil }
+        defer { fclose(file) }
+        var bytes = [UInt8](repeating: 0, count: 1 << 14)
+        let count = fread(&bytes, 1, bytes.count, file)
+        let text = String(decoding: bytes.prefix(count), as: UTF8.self)
+        let line = text.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+        return line.flatMap { Int($0.filter(\.isNumber)) }.map { $0 * 1_024 }
+    }
+
     /// The last lines of it.
     var logTail: String {
         self.log.split(separator: "\n").suffix(20).map { String($0.prefix(400)) }

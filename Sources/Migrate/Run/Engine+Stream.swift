@@ -117,11 +117,7 @@ extension Engine {
     private func read(_ key: DatabaseKey) async throws(RunError) -> RefreshedKey {
         do throws(SourceError) {
             return try await self.source.refresh(database: key.database, key: key.key)
-        } catch {
-            // It is being restarted, or the connection broke: the checkpoint tells where to go on.
-            if case .io(let text) = error { throw .targetLost("source: \(text)") }
-            throw RunError(error)
-        }
+        } catch { throw RunError(error) }
     }
 
     private func rebuild(_ name: [UInt8], _ read: RefreshedKey) throws(RunError) -> CommandBuffer {

@@ -69,6 +69,7 @@ public enum RunError: Error, Sendable, Equatable, CustomStringConvertible {
             case .stranger(let text): .history(text)
             case .outOfSpace(let text): .outOfSpace(text)
             case .io(let text): .io(text)
+            case .unreachable(let text): .targetLost("source: \(text)")
             case .keyTooLarge(let database, let key, let limit):
                 .corrupt(
                     "a key of db\(database) (\(key.count) bytes long) is above \(limit) and can't be"

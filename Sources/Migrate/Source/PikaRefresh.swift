@@ -178,7 +178,7 @@ actor PikaRefresh {
                 group: MultiThreadedEventLoopGroup.singleton)
             self.connection = connection
             return try await connection.send(requests: requests)
-        } catch { throw .io("reading of the source failed: \(error)") }
+        } catch { throw .unreachable("reading failed: \(error)") }
     }
 
     private static func words(_ words: String...) -> [[UInt8]] { words.map { Array($0.utf8) } }

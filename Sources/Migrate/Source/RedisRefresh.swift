@@ -131,7 +131,7 @@ actor RedisRefresh {
         do throws(RedisConnectionError) {
             return try await self.send(requests)
         } catch {
-            throw .io("reading of the source failed: \(error)")
+            throw .unreachable("reading failed: \(error)")
         }
     }
 

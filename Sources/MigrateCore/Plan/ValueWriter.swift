@@ -15,6 +15,8 @@ public struct ValueWriter: Sendable {
     private var deadline = Deadline.Verdict.none
     private var chunks = 0
     private var text = ContiguousArray<UInt8>()
+    /// Bytes of the string that were sent already, by `SET` and `APPEND`.
+    private var sentBytes = 0
     private var isSkipped = false
     /// Things left out or changed since the last `takeNotes`.
     private var notes: [PlanNote] = []
@@ -23,6 +25,8 @@ public struct ValueWriter: Sendable {
     public static let hyperLogLogMark = Array("HYLL".utf8)
     /// Room that a request's frame needs beside the value, in bytes.
     private static let frameBytes = 1_024
+    /// A longer string goes in pieces of this size where `APPEND` costs only what it adds, in bytes.
+    static let pieceBytes = 1 << 20
 
     /// A writer for a target.
     public init(_ target: TargetCapabilities, _ policy: PlanPolicy) {
@@ -50,6 +54,7 @@ public struct ValueWriter: Sendable {
         self.replaces = replaces
         self.chunks = 0
         self.text.removeAll(keepingCapacity: true)
+        self.sentBytes = 0
         self.isSkipped = false
         switch head.kind {
         case .stream: try self.skip("stream", self.policy.stream)
@@ -80,10 +85,15 @@ public struct ValueWriter: Sendable {
         guard !self.isSkipped, chunk.textCount > 0 else { return }
         if self.head.kind == .string {
             self.text.append(contentsOf: chunk.bytes)
-            guard self.text.count + self.key.count + Self.frameBytes <= self.target.maxRequestBytes
+            guard
+                self.sentBytes + self.text.count + self.key.count + Self.frameBytes
+                    <= self.target.maxRequestBytes
             else {
                 throw PlanRefusal(
                     "a string of more than \(self.target.maxRequestBytes) bytes does not fit")
+            }
+            if self.target.product == .redis, self.text.count > Self.pieceBytes {
+                self.sendPiece(&buffer)
             }
             return
         }
@@ -152,6 +162,16 @@ public struct ValueWriter: Sendable {
         self.text.removeAll(keepingCapacity: self.text.count < ElementChunk.maxBytes)
     }
 
+    /// Sends what there is of a long string, so that it is never held as a whole.
+    private mutating func sendPiece(_ buffer: inout CommandBuffer) {
+        buffer.begin(3)
+        buffer.argument(self.sentBytes == 0 ? "SET" : "APPEND")
+        buffer.argument(self.key)
+        buffer.argument(self.text)
+        self.sentBytes += self.text.count
+        self.text.removeAll(keepingCapacity: true)
+    }
+
     private mutating func finishString(_ buffer: inout CommandBuffer) throws(PlanRefusal) {
         if !self.target.hasRedisHyperLogLog, self.text.starts(with: Self.hyperLogLogMark) {
             switch self.policy.hyperLogLog {
@@ -164,6 +184,10 @@ public struct ValueWriter: Sendable {
                 return
             case .raw: self.notes.append(PlanNote("hyperloglog-raw"))
             }
+        }
+        if self.sentBytes > 0 {
+            if !self.text.isEmpty { self.sendPiece(&buffer) }
+            return self.expire(&buffer)
         }
         if self.replaces, self.target.keepsTypesApart { Self.delete(self.key, &buffer) }
         switch self.deadline {

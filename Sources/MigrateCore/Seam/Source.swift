@@ -94,6 +94,8 @@ public enum SourceError: Error, Sendable, Equatable {
     case outOfSpace(String)
     /// Files can't be read or written: exit code 10.
     case io(String)
+    /// A server can't be asked for now: tried again from the checkpoint.
+    case unreachable(String)
     /// A refresh of a key that is larger than the limit.
     case keyTooLarge(database: Int, key: [UInt8], limitBytes: Int)
     /// `stop` was called.
