@@ -89,11 +89,13 @@ extension Engine {
         guard filter.takes(.string), let database = filter.target(database: batch.database) else {
             return
         }
-        try self.checkKeys()
         try self.checkDatabase(database, of: batch.database)
         var others = Array(0..<batch.count)
         let deletesFirst = self.resume.replaces && target.keepsTypesApart
-        if target.joinsStrings, filter.keepsNames, self.hashes == nil, !deletesFirst {
+        // Joined keys are handed over together: not where keys are limited.
+        let isPlain =
+            filter.keepsNames && !self.resume.refusesKeys && self.throttle.grant.keys == .max
+        if target.joinsStrings, isPlain, self.hashes == nil, !deletesFirst {
             for worker in self.queues.indices { await self.select(database, worker) }
             let reserved = KeyFilter.reservedPrefix
             let mark = target.hasRedisHyperLogLog ? [] : ValueWriter.hyperLogLogMark
@@ -133,7 +135,12 @@ extension Engine {
     }
 
     private func handOverIfFull(_ worker: Int) async {
-        if self.bulk[worker].byteCount >= Self.bulkBytes { await self.handOver(worker) }
+        let grant = self.throttle.grant
+        if self.bulk[worker].byteCount >= min(Self.bulkBytes, grant.bytes)
+            || self.bulk[worker].keys >= grant.keys
+        {
+            await self.handOver(worker)
+        }
     }
 
     private func handOver(_ worker: Int) async {
@@ -174,9 +181,7 @@ extension Engine {
     private func deleteWhatIsGone(_ position: SourcePosition) async throws(RunError) {
         guard !self.resume.merges else { return }
         let filter = self.planner.filter
-        guard filter.addPrefix.isEmpty, filter.stripPrefix.isEmpty,
-            Set(filter.databases.values).count == filter.databases.count
-        else {
+        guard filter.renaming.isEmpty, !filter.joinsDatabases else {
             throw .history("a job that renames keys or joins databases can't be reconciled")
         }
         self.hashes?.sort()

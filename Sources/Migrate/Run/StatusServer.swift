@@ -8,7 +8,8 @@ internal import NIOPosix
 ///
 /// | request | does |
 /// |---|---|
-/// | `POST /limit/NAME/NUMBER` | changes a limit at once, 0 = none |
+/// | `POST /limit/NAME/NUMBER` | changes a limit at once, 0 = none, whatever the schedule says |
+/// | `POST /limit/NAME/auto` | gives a limit back to settings and schedule |
 /// | `POST /pause`, `POST /resume` | holds everything back, goes on |
 /// | `POST /stop` | drains and ends with exit code 0 |
 struct StatusServer: Sendable {
@@ -57,6 +58,10 @@ private final class StatusHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
+    private static let limitHelp =
+        "expected a limit and a number or auto; limits are "
+        + LimitName.allCases.map(\.rawValue).joined(separator: ", ") + "\n"
+
     private let job: Job
     private var head: HTTPRequestHead?
 
@@ -98,19 +103,15 @@ private final class StatusHandler: ChannelInboundHandler {
             Task { await job.stop() }
         case (.POST, "limit"):
             guard path.count == 3, let name = LimitName(rawValue: path[1]),
-                let number = UInt64(path[2])
-            else { return (.badRequest, "text/plain", "expected /limit/NAME/NUMBER\n") }
-            self.job.throttle.set(name, number)
+                path[2] == "auto" || UInt64(path[2]) != nil
+            else { return (.badRequest, "text/plain", Self.limitHelp) }
+            self.job.throttle.set(name, UInt64(path[2]))
         default: return (.notFound, "text/plain", "no such page\n")
         }
         return (.ok, "application/json", self.text.json())
     }
 
-    private var text: StatusText {
-        StatusText(
-            figures: self.job.meter.current, limits: self.job.throttle.limits,
-            deadLetters: self.job.letters.count, now: systemMilliseconds())
-    }
+    private var text: StatusText { self.job.statusText }
 }
 
 /// Asks a running job of the same machine.
@@ -152,7 +153,13 @@ public struct StatusClient: Sendable {
             guard let end = answer.range(of: "\r\n\r\n") else {
                 throw RunError.usage("no job answers at \(address)")
             }
-            return String(answer[end...])
+            let body = String(answer[end...])
+            guard answer.prefix(while: { $0 != "\r\n" }).contains(" 200") else {
+                throw RunError.usage(String(body.prefix { $0 != "\n" }))
+            }
+            return body
+        } catch let error as RunError {
+            throw error
         } catch {
             throw .usage("no job runs in \(self.directory): \(error)")
         }
