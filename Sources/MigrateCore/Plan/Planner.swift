@@ -4,8 +4,20 @@ public struct UnitPart: Sendable, Equatable {
     public var database: Int
     /// The commands.
     public var commands: CommandBuffer
-    /// The source's keys that they touch.
+    /// The target's keys that they touch; of one slot if the target is sharded.
+    public var keys: [DatabaseKey]
+    /// The source's names of these keys.
     public var sources: [DatabaseKey]
+
+    /// A part from its parts.
+    public init(
+        database: Int, commands: CommandBuffer, keys: [DatabaseKey], sources: [DatabaseKey]
+    ) {
+        self.database = database
+        self.commands = commands
+        self.keys = keys
+        self.sources = sources
+    }
 }
 
 /// What a unit becomes.
@@ -53,83 +65,93 @@ public struct Planner: Sendable {
             return plan
         }
         var parts: [UnitPart] = []
-        var needsRefresh = false
+        var needsRefresh = unit.mustRead
         for command in unit.commands where !command.arguments.isEmpty {
-            let step = try self.plan(command, unit.sourceTimeMilliseconds, &plan.notes)
-            switch step {
-            case .nothing: break
-            case .flush(let databases):
-                guard unit.commands.count == 1 else {
-                    throw PlanRefusal("a transaction that empties a database can't be carried over")
-                }
-                plan.action = .flush(databases)
-                return plan
-            case .refresh(let keys):
-                needsRefresh = true
-                plan.keys += keys
-            case .commands(let commands, let sourceKeys, let database):
-                plan.keys += sourceKeys
-                if parts.last?.database != database {
-                    if let index = parts.firstIndex(where: { $0.database == database }) {
-                        parts.append(parts.remove(at: index))
-                    } else {
-                        parts.append(
-                            UnitPart(database: database, commands: CommandBuffer(), sources: []))
+            for step in try self.plan(command, unit.sourceTimeMilliseconds, &plan.notes) {
+                switch step {
+                case .flush(let databases):
+                    guard unit.commands.count == 1 else {
+                        throw PlanRefusal(
+                            "a transaction that empties a database can't be carried over")
                     }
+                    plan.action = .flush(databases)
+                    return plan
+                case .refresh(let keys):
+                    needsRefresh = true
+                    plan.keys += keys
+                case .commands(let part):
+                    plan.keys += part.sources
+                    self.add(part, to: &parts)
                 }
-                for one in commands { parts[parts.count - 1].commands.append(one) }
-                parts[parts.count - 1].sources += sourceKeys
             }
         }
         plan.action = needsRefresh ? .refresh : .execute(parts)
         return plan
     }
 
+    /// Joins what may be executed as one.
+    private func add(_ part: UnitPart, to parts: inout [UnitPart]) {
+        let index = parts.firstIndex {
+            $0.database == part.database && self.shard($0) == self.shard(part)
+        }
+        guard let index else { return parts.append(part) }
+        // Behind all that came before.
+        parts.append(parts.remove(at: index))
+        let last = parts.count - 1
+        parts[last].commands.append(part.commands)
+        parts[last].keys += part.keys
+        parts[last].sources += part.sources
+    }
+
+    /// What of a target executes a part.
+    private func shard(_ part: UnitPart) -> Int {
+        self.target.isSharded ? part.keys.first.map { KeyHash.slot($0.key) } ?? 0 : 0
+    }
+
     enum Step {
-        case nothing
         case refresh([DatabaseKey])
         case flush([Int])
-        case commands([[[UInt8]]], [DatabaseKey], Int)
+        case commands(UnitPart)
     }
 
     private func plan(
         _ command: SourceCommand, _ time: Int64, _ notes: inout [PlanNote]
-    ) throws(PlanRefusal) -> Step {
+    ) throws(PlanRefusal) -> [Step] {
         let name = CommandKeys.name(command)
         guard let entry = CommandKeys.entry(name) else {
             guard self.policy.unknownCommand == .skip else {
                 throw PlanRefusal("the source sent \(name.uppercased()), which is not known")
             }
             notes.append(PlanNote("unknown-command \(name)"))
-            return .nothing
+            return []
         }
         guard !self.filter.deniedCommands.contains(name) else {
             notes.append(PlanNote("denied \(name)"))
-            return .nothing
+            return []
         }
         switch entry.role {
-        case .ignored: return .nothing
+        case .ignored: return []
         case .publish:
             notes.append(PlanNote("publish"))
-            return .nothing
+            return []
         case .program:
             guard self.policy.program == .skip else {
                 throw PlanRefusal("the source sent \(name.uppercased()); [policy] program is fail")
             }
             notes.append(PlanNote(name))
-            return .nothing
+            return []
         case .flushDatabase, .flushAll: return try self.flush(command, entry.role)
         case .swapDatabases:
             throw PlanRefusal("the source sent SWAPDB, which can't be carried over")
         default: break
         }
-        if let kind = entry.kind, !self.filter.takes(kind) { return .nothing }
+        if let kind = entry.kind, !self.filter.takes(kind) { return [] }
         return try self.keyed(command, name, entry, time, &notes)
     }
 
     private func flush(
         _ command: SourceCommand, _ role: CommandRole
-    ) throws(PlanRefusal) -> Step {
+    ) throws(PlanRefusal) -> [Step] {
         guard !self.filter.origin.isActive else {
             throw PlanRefusal(
                 "one end of a two-way sync emptied a database: what the other end wrote meanwhile"
@@ -141,18 +163,18 @@ public struct Planner: Sendable {
                 "the source emptied a database while only some of its keys are copied")
         }
         if role == .flushDatabase {
-            return self.filter.target(database: command.database).map { .flush([$0]) } ?? .nothing
+            return self.filter.target(database: command.database).map { [.flush([$0])] } ?? []
         }
         let databases =
             self.filter.databases.isEmpty
             ? Array(0..<self.target.databases) : Array(Set(self.filter.databases.values)).sorted()
-        return .flush(databases)
+        return [.flush(databases)]
     }
 
     private func keyed(
         _ command: SourceCommand, _ name: String, _ entry: CommandEntry, _ time: Int64,
         _ notes: inout [PlanNote]
-    ) throws(PlanRefusal) -> Step {
+    ) throws(PlanRefusal) -> [Step] {
         guard let places = CommandKeys.positions(command.arguments, entry.places) else {
             throw PlanRefusal("the source sent \(name.uppercased()) with arguments without sense")
         }
@@ -166,18 +188,64 @@ public struct Planner: Sendable {
             targets.append(key)
             arguments[place] = key.key
         }
-        guard let database = targets.first?.database else { return .nothing }
+        guard let database = targets.first?.database else { return [] }
         // Some of the keys are not copied: what the others become can only be read.
         if sources.count < places.count {
-            if name == "del" || name == "unlink" {
-                return .commands([[Array("DEL".utf8)] + targets.map(\.key)], sources, database)
+            guard name == "del" || name == "unlink" else { return [.refresh(sources)] }
+            arguments = [Array("DEL".utf8)] + targets.map(\.key)
+        }
+        if self.target.isSharded, Set(targets.map { KeyHash.slot($0.key) }).count > 1 {
+            return try self.split(arguments, name, entry, time, sources, targets, &notes)
+        }
+        guard let commands = try self.rewrite(arguments, name, entry, time, &notes) else {
+            return [.refresh(sources)]
+        }
+        guard !commands.isEmpty else { return [] }
+        return [Self.step(commands, database, sources, targets)]
+    }
+
+    private static func step(
+        _ commands: [[[UInt8]]], _ database: Int, _ sources: [DatabaseKey],
+        _ targets: [DatabaseKey]
+    ) -> Step {
+        var buffer = CommandBuffer()
+        for command in commands { buffer.append(command) }
+        return .commands(
+            UnitPart(database: database, commands: buffer, keys: targets, sources: sources))
+    }
+
+    /// A command with keys in several slots: in pieces where each key has a part of its own, read
+    /// from the source otherwise.
+    private func split(
+        _ arguments: [[UInt8]], _ name: String, _ entry: CommandEntry, _ time: Int64,
+        _ sources: [DatabaseKey], _ targets: [DatabaseKey], _ notes: inout [PlanNote]
+    ) throws(PlanRefusal) -> [Step] {
+        let width: Int
+        switch name {
+        case "del", "unlink": width = 1
+        case "mset": width = 2
+        default: return [.refresh(sources)]
+        }
+        guard arguments.count == 1 + width * targets.count else { return [.refresh(sources)] }
+        var order: [Int] = []
+        var slots: [Int: [Int]] = [:]
+        for index in targets.indices {
+            let slot = KeyHash.slot(targets[index].key)
+            if slots[slot] == nil { order.append(slot) }
+            slots[slot, default: []].append(index)
+        }
+        var steps: [Step] = []
+        for indices in order.compactMap({ slots[$0] }) {
+            let words = indices.flatMap { index in
+                (0..<width).map { arguments[1 + index * width + $0] }
             }
-            return .refresh(sources)
+            let commands = try self.rewrite([arguments[0]] + words, name, entry, time, &notes)
+            guard let commands, let first = indices.first else { return [.refresh(sources)] }
+            steps.append(
+                Self.step(
+                    commands, targets[first].database, indices.map { sources[$0] },
+                    indices.map { targets[$0] }))
         }
-        switch try self.rewrite(arguments, name, entry, time, &notes) {
-        case .none: return .refresh(sources)
-        case .some(let commands) where commands.isEmpty: return .nothing
-        case .some(let commands): return .commands(commands, sources, database)
-        }
+        return steps
     }
 }
