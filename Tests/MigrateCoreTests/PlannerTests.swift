@@ -249,4 +249,36 @@ struct PlannerTests {
             try self.plan("FLUSHALL", target: Self.redis, filter: filter)
         }
     }
+
+    private static var cluster: TargetCapabilities {
+        var target = Self.redis
+        target.isSharded = true
+        return target
+    }
+
+    @Test("On a cluster, DEL and MSET go in pieces, what depends on several slots is read anew")
+    func slots() throws {
+        #expect(
+            self.text(try self.plan("DEL a b {a}x", target: Self.cluster))
+                == ["DEL a {a}x", "DEL b"])
+        #expect(
+            self.text(try self.plan("MSET a 1 b 2", target: Self.cluster))
+                == ["MSET a 1", "MSET b 2"])
+        #expect(
+            self.text(try self.plan("RPOPLPUSH {a}x {a}y", target: Self.cluster))
+                == ["RPOPLPUSH {a}x {a}y"])
+        for command in ["RPOPLPUSH a b", "RENAME a b", "SUNIONSTORE a b c", "MSETNX a 1 b 2"] {
+            let plan = try self.plan(command, target: Self.cluster)
+            #expect(plan.action == .refresh, "\(command)")
+            #expect(plan.keys.count >= 2)
+        }
+    }
+
+    @Test("A transaction over several slots has a part for each, with its own keys")
+    func slotsOfTransaction() throws {
+        let plan = try self.plan("INCR a", "INCR b", "INCR {a}x", target: Self.cluster)
+        guard case .execute(let parts) = plan.action else { return }
+        #expect(parts.map { $0.sources.count } == [1, 2])
+        #expect(parts.map { $0.commands.commandCount } == [1, 2])
+    }
 }

@@ -222,13 +222,13 @@ final class MigrateWorld {
         var last: [String: String] = [:]
         var unchanged = 0
         while unchanged < seconds * 10, self.tool.isRunning {
-            let contents = self.contents(target)
-            if self.contents(source) == contents { return }
+            let contents = Self.contents(target)
+            if Self.contents(source) == contents { return }
             unchanged = contents == last ? unchanged + 1 : 0
             last = contents
             usleep(100_000)
         }
-        let differences = Self.differences(self.contents(source), self.contents(target))
+        let differences = Self.differences(Self.contents(source), Self.contents(target))
         #expect(differences.isEmpty, "\(differences.joined(separator: "\n"))\n\(self.tool.logTail)")
     }
 
@@ -249,7 +249,7 @@ final class MigrateWorld {
             }
     }
 
-    private func contents(_ client: BlockingClient) -> [String: String] {
+    static func contents(_ client: BlockingClient) -> [String: String] {
         guard case .array(let keys?) = client.call("KEYS", "*") else { return ["keys": "none"] }
         var found: [String: String] = [:]
         for case .bulk(let key?) in keys where !key.hasPrefix("__pika_migrate:") {
@@ -258,11 +258,26 @@ final class MigrateWorld {
                 switch kind {
                 case "string": client.call("GET", key)
                 case "list": client.call("LRANGE", key, "0", "-1")
+                case "hash": Self.sorted(client.call("HGETALL", key), by: 2)
+                case "set": Self.sorted(client.call("SMEMBERS", key), by: 1)
                 default: client.call("ZRANGE", key, "0", "-1", "WITHSCORES")
                 }
             found[key] = "\(kind) \(String(describing: reply))"
         }
         return found
+    }
+}
+
+extension MigrateWorld {
+    /// Elements without an order of their own, in one; each is `width` replies.
+    private static func sorted(
+        _ reply: BlockingClient.Reply?, by width: Int
+    ) -> BlockingClient.Reply? {
+        guard case .array(let elements?) = reply else { return reply }
+        let groups = stride(from: 0, to: elements.count, by: width).map {
+            elements[$0..<min(elements.count, $0 + width)]
+        }
+        return .array(groups.sorted { "\($0)" < "\($1)" }.flatMap { $0 })
     }
 }
 

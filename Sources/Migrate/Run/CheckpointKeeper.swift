@@ -60,7 +60,7 @@ actor CheckpointKeeper {
     }
 
     private let files: CheckpointFiles
-    private let state: TargetState
+    private let state: any TargetMemory
     private let queues: [WorkQueue]
     private let source: any Source
     private let meter: RunMeter
@@ -75,7 +75,7 @@ actor CheckpointKeeper {
     static let twoWayQuietMilliseconds: Int64 = 10_000
 
     init(
-        files: CheckpointFiles, state: TargetState, queues: [WorkQueue], source: any Source,
+        files: CheckpointFiles, state: any TargetMemory, queues: [WorkQueue], source: any Source,
         meter: RunMeter, checkpoint: Checkpoint, quietMilliseconds: Int64 = 0
     ) {
         self.quietMilliseconds = quietMilliseconds

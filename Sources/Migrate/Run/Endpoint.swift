@@ -12,6 +12,8 @@ public struct Endpoint: Sendable {
     public var scheme: String
     /// Where it listens.
     public var address: RedisAddress
+    /// More nodes of the same cluster.
+    public var others: [RedisAddress] = []
     /// The user; nil = the password alone.
     public var user: String?
     /// The file with the password; read at each connection, as it may change.
@@ -21,11 +23,20 @@ public struct Endpoint: Sendable {
     /// Encrypts and verifies; nil = plain.
     public var tls: RedisTLS?
 
-    /// Reads `redis://[user@]host:port`, `rediss://…`, `pika://…`, `host:port`.
+    /// Schemes with TLS.
+    private static let encrypted: Set<String> = ["rediss", "pikas", "rediss-cluster", "scans"]
+
+    /// All shards of a Redis Cluster, of which some nodes are named.
+    public var isCluster: Bool { ["redis-cluster", "rediss-cluster"].contains(self.scheme) }
+
+    /// Reads `redis://[user@]host:port`, `rediss://…`, `pika://…`, `host:port`, and
+    /// `redis-cluster://host:port,host:port`.
     ///
     /// A URL with a password is refused: it would be seen by everyone on the machine.
     public init(url: String, passwordVariable: String) throws(RunError) {
         var rest = Substring(url)
+        self.address = RedisAddress(host: "", port: 0)
+        self.passwordVariable = passwordVariable
         self.scheme = "redis"
         if let mark = rest.range(of: "://") {
             self.scheme = rest[..<mark.lowerBound].lowercased()
@@ -42,13 +53,15 @@ public struct Endpoint: Sendable {
             rest = rest[rest.index(after: at)...]
         }
         while rest.last == "/" { rest = rest.dropLast() }
-        let withPort = rest.contains(":") ? String(rest) : "\(rest):6379"
-        guard let address = RedisAddress(withPort) else {
-            throw .usage("\(url) is no address: expected redis://host:port")
+        let addresses = rest.split(separator: ",").map {
+            RedisAddress($0.contains(":") ? String($0) : "\($0):6379")
         }
+        guard let address = addresses.first ?? nil, !addresses.contains(nil),
+            addresses.count == 1 || self.isCluster
+        else { throw .usage("\(url) is no address: expected redis://host:port") }
         self.address = address
-        self.passwordVariable = passwordVariable
-        if self.scheme == "rediss" || self.scheme == "pikas" {
+        self.others = addresses.dropFirst().compactMap { $0 }
+        if Self.encrypted.contains(self.scheme) {
             do { self.tls = try RedisTLS() } catch {
                 throw .usage("TLS can't be used: \(error)")
             }

@@ -13,17 +13,18 @@ extension Engine {
         await self.drain()
         guard !Task.isCancelled else { throw .stopped }
         let isAnother = self.resume.hasPartOfCopy && !start.isResumed && !self.resume.merges
-        if start.reason != .firstCopy || isAnother { self.resume.isReconciling = true }
+        let isPart = start.reason == .newShard
+        if start.reason != .firstCopy || isAnother, !isPart { self.resume.isReconciling = true }
         self.resume.hasPartOfCopy = true
         let reconciles = self.resume.isReconciling
-        if !start.isResumed {
+        if !start.isResumed, !isPart {
             // Positions of another history would cover units that were never applied.
             try await self.state.removeMarkers(
                 workers: self.queues.count, databases: self.targetDatabases())
             try await self.keeper.commit(.copying, isReconciling: reconciles)
         }
         self.router.restart()
-        if start.isResumed || reconciles { self.resume.replaces = true }
+        if start.isResumed || reconciles || start.mayRepeat { self.resume.replaces = true }
         self.hashes = reconciles ? [] : nil
         self.meter.update {
             $0.phase = reconciles ? .reconciling : .loading
@@ -198,7 +199,7 @@ extension Engine {
                 return !Task.isCancelled
             }
             for key in missing {
-                let worker = self.router.worker(DatabaseKey(database, key))
+                let worker = self.router.lane(DatabaseKey(database, key))
                 try await self.refresh(
                     [DatabaseKey(source, key)], executor: worker, workers: [worker],
                     end: position, time: 0)

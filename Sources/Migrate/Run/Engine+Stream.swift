@@ -57,7 +57,7 @@ extension Engine {
             let work = WorkUnit(
                 commands: part.commands, database: part.database, end: unit.end,
                 sources: part.sources)
-            await self.push(executor, .unit(work), time: time)
+            await self.give(executor, work, time: time)
         }
     }
 
@@ -80,14 +80,14 @@ extension Engine {
             guard let target = self.planner.filter.target(key) else { continue }
             let read = try await self.read(key)
             let commands = try self.rebuild(target.key, read)
-            let worker = self.router.worker(target)
+            let worker = self.router.lane(target)
             let horizon = self.router.read(key, worker: worker, at: read.position)
             self.meter.update { $0.refreshedKeys += 1 }
             var work = WorkUnit(
                 commands: commands, database: target.database, end: end, horizon: horizon,
                 sources: [key], isRefresh: true)
             guard worker == executor else {
-                await self.push(worker, .unit(work), time: time)
+                await self.give(worker, work, time: time)
                 continue
             }
             if let before = own {
@@ -101,16 +101,29 @@ extension Engine {
         let mark = WorkUnit(
             commands: CommandBuffer(), database: own?.database ?? self.place(keys), end: end,
             sources: [], isRefresh: true)
-        await self.push(executor, .unit(own ?? mark), time: time)
+        await self.give(executor, own ?? mark, time: time)
     }
 
     private func place(_ keys: [DatabaseKey]) -> Int {
         keys.lazy.compactMap { self.planner.filter.target($0)?.database }.first ?? 0
     }
 
-    /// Waits until workers have nothing left to do.
+    /// Hands a unit to the worker of a lane.
+    private func give(_ lane: Int, _ unit: WorkUnit, time: Int64) async {
+        guard self.planner.target.isSharded else {
+            return await self.push(lane, .unit(unit), time: time)
+        }
+        let keys = unit.sources.compactMap { self.planner.filter.target($0)?.key }
+        var units = SlotUnits(slot: lane, end: unit.end)
+        units.append(unit.commands, keys: keys, end: unit.end, horizon: unit.horizon)
+        await self.push(self.router.worker(lane: lane), .slot(units), time: time)
+    }
+
+    /// Waits until the workers of lanes have nothing left to do.
     private func rest(_ workers: Set<Int>) async throws(RunError) {
-        for worker in workers { await self.queues[worker].waitUntilFinished() }
+        for lane in workers {
+            await self.queues[self.router.worker(lane: lane)].waitUntilFinished()
+        }
         guard !Task.isCancelled else { throw .stopped }
     }
 
@@ -141,7 +154,7 @@ extension Engine {
         guard self.opening.canRefresh, let end = self.lastEnd else { return }
         for key in self.suspects.take() {
             guard let target = self.planner.filter.target(key) else { continue }
-            let worker = self.router.worker(target)
+            let worker = self.router.lane(target)
             self.meter.update { $0.suspects += 1 }
             try await self.refresh([key], executor: worker, workers: [worker], end: end, time: 0)
         }

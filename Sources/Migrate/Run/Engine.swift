@@ -44,7 +44,7 @@ final class Engine {
     let planner: Planner
     let queues: [WorkQueue]
     let keeper: CheckpointKeeper
-    let state: TargetState
+    let state: any TargetMemory
     let meter: RunMeter
     let throttle: Throttle
     /// Ends once nothing more is in the stream.
@@ -65,7 +65,7 @@ final class Engine {
 
     init(
         source: any Source, opening: SourceOpening, planner: Planner, queues: [WorkQueue],
-        keeper: CheckpointKeeper, state: TargetState, meter: RunMeter, throttle: Throttle,
+        keeper: CheckpointKeeper, state: any TargetMemory, meter: RunMeter, throttle: Throttle,
         resume: ResumeState, suspects: SuspectKeys, stopsWhenCaughtUp: Bool
     ) {
         self.source = source
@@ -83,7 +83,7 @@ final class Engine {
         self.suspects = suspects
         self.router = UnitRouter(
             filter: planner.filter, workers: queues.count, markers: resume.markers,
-            doubtfulUnits: resume.doubtfulUnits)
+            doubtfulUnits: resume.doubtfulUnits, isSharded: planner.target.isSharded)
     }
 
     /// Runs until the source ends or is stopped; then all work is handed over and done.
@@ -183,6 +183,10 @@ final class Engine {
             await self.throttle.take(
                 isSnapshot: false, bytes: item.cost, commands: work.commands.commandCount,
                 keys: max(1, work.sources.count))
+        case .slot(let units):
+            await self.throttle.take(
+                isSnapshot: false, bytes: item.cost, commands: units.commands.commandCount,
+                keys: max(1, units.keys.count))
         case .bulk(let commands, _, let keys):
             await self.throttle.take(
                 isSnapshot: true, bytes: item.cost, commands: commands.commandCount, keys: keys)

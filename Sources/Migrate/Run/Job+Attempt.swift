@@ -8,8 +8,9 @@ extension Job {
     /// What a try begins with.
     private struct Beginning {
         var server: TargetServer
-        var state: TargetState
-        var keeperState: TargetState
+        var state: any TargetMemory
+        var keeperState: any TargetMemory
+        var cluster: ClusterMemory?
         var checkpoint: Checkpoint
         var from: SourceStart
         var resume: ResumeState
@@ -18,16 +19,22 @@ extension Job {
     func tryOnce() async throws(RunError) {
         self.meter.update { $0.phase = .connecting }
         let endpoint = try self.settings.endpoint("target")
-        let connection = try await TargetServer.connect(endpoint)
-        defer { connection.close() }
-        let keeperConnection = try await TargetServer.connect(endpoint)
-        defer { keeperConnection.close() }
-        let server = try await TargetServer.probe(endpoint, job: self.name, connection)
-        guard !self.filter.origin.isActive || server.capabilities.hasTransactions else {
-            throw .preflight(
-                "a two-way sync needs transactions, which \(server.capabilities.description) lacks")
+        let target = try await OpenTarget.open(
+            endpoint, job: self.name, known: self.clusterNodes.withLock { $0 })
+        defer { target.close() }
+        if let client = target.cluster?.client {
+            self.clusterNodes.withLock { $0 = client.addresses }
         }
-        let beginning = try await self.begin(server, connection, keeperConnection)
+        let capabilities = target.server.capabilities
+        // On a cluster, markers do not stand beside all that they mark.
+        guard
+            !self.filter.origin.isActive
+                || capabilities.hasTransactions && !capabilities.isSharded
+        else {
+            throw .preflight(
+                "a two-way sync needs transactions, which \(capabilities.description) lacks")
+        }
+        let beginning = try await self.begin(target)
         try await self.refuseCluster()
         let (source, opening) = try await self.open(beginning.from)
         defer { _ = self.register(nil) }
@@ -76,14 +83,17 @@ extension Job {
         defer { connection.close() }
         let info = (try? await TargetServer.text(connection, ["INFO", "server"])) ?? ""
         guard RedisInfo(info)["redis_mode"] == "cluster" else { return }
-        throw .preflight("the source is a Redis Cluster, which is not supported as a source")
+        throw .preflight(
+            "the source is one node of a Redis Cluster: redis-cluster://host:port reads all of it,"
+                + " redis-shard://host:port this shard alone")
     }
 
     /// Finds where to go on, and takes the target over.
     private func begin(
-        _ server: TargetServer, _ connection: RedisConnection, _ keeperConnection: RedisConnection
+        _ target: OpenTarget
     ) async throws(RunError) -> Beginning {
-        var state = TargetState(server: server, connection: connection)
+        let server = target.server
+        var state = target.state
         let held = try await state.lockEpoch()
         let workers = self.settings.number("target.connections")
         var checkpoint =
@@ -100,8 +110,8 @@ extension Job {
         }
         let isFirst = checkpoint.sequence == 0
         var beginning = Beginning(
-            server: server, state: state, keeperState: state, checkpoint: checkpoint, from: .fresh,
-            resume: ResumeState())
+            server: server, state: state, keeperState: target.keeperState, cluster: target.cluster,
+            checkpoint: checkpoint, from: .fresh, resume: ResumeState())
         if isFirst {
             try await self.prepareTarget(state, &beginning)
         } else {
@@ -121,8 +131,7 @@ extension Job {
         try self.files.write(checkpoint)
         beginning.checkpoint = checkpoint
         beginning.state = state
-        beginning.keeperState = TargetState(
-            server: server, connection: keeperConnection, epoch: checkpoint.epoch)
+        beginning.keeperState.epoch = checkpoint.epoch
         return beginning
     }
 
@@ -134,7 +143,7 @@ extension Job {
 
     /// The target before the first copy.
     private func prepareTarget(
-        _ state: TargetState, _ beginning: inout Beginning
+        _ state: any TargetMemory, _ beginning: inout Beginning
     ) async throws(RunError) {
         let policy = self.settings.text("target.on-nonempty")
         var filled: [Int] = []
@@ -162,7 +171,7 @@ extension Job {
 
     /// Where a job goes on.
     private func resume(
-        _ held: UInt64?, _ state: TargetState, _ beginning: inout Beginning
+        _ held: UInt64?, _ state: any TargetMemory, _ beginning: inout Beginning
     ) async throws(RunError) {
         let checkpoint = beginning.checkpoint
         beginning.resume.replaces = true
@@ -203,7 +212,7 @@ extension Job {
         }
     }
 
-    private func isEmpty(_ state: TargetState) async throws(RunError) -> Bool {
+    private func isEmpty(_ state: any TargetMemory) async throws(RunError) -> Bool {
         for database in self.databases(state.server)
         where database < state.server.capabilities.databases {
             if try await state.hasKeys(database: database) { return false }
@@ -237,16 +246,8 @@ extension Job {
                 ? CheckpointKeeper.twoWayQuietMilliseconds : 0)
         return await withTaskGroup(of: Ended.self) { group in
             for (index, queue) in queues.enumerated() {
-                let worker = Worker(
-                    index: index, queue: queue, server: beginning.server,
-                    epoch: beginning.checkpoint.epoch, meter: self.meter, letters: self.letters,
-                    suspects: suspects, throttle: self.throttle,
-                    marksCopies: self.filter.origin.isActive)
-                group.addTask {
-                    do throws(RunError) { return .other(.success(try await worker.run())) } catch {
-                        return .other(.failure(error))
-                    }
-                }
+                let work = self.worker(index, queue, beginning, suspects)
+                group.addTask { .other(await work()) }
             }
             group.addTask { await self.keep(keeper, source, queues) }
             group.addTask { await self.govern(beginning.server) }
@@ -279,6 +280,33 @@ extension Job {
             // What failed first tells why; the rest was cancelled.
             for await _ in group {}
             return result
+        }
+    }
+
+    /// What a worker does until its queue is closed.
+    private func worker(
+        _ index: Int, _ queue: WorkQueue, _ beginning: Beginning, _ suspects: SuspectKeys
+    ) -> @Sendable () async -> Result<Void, RunError> {
+        if let cluster = beginning.cluster {
+            let worker = ClusterWorker(
+                index: index, queue: queue, client: cluster.client, ledger: cluster.ledger,
+                server: beginning.server, epoch: beginning.checkpoint.epoch, meter: self.meter,
+                letters: self.letters)
+            return {
+                do throws(RunError) { return .success(try await worker.run()) } catch {
+                    return .failure(error)
+                }
+            }
+        }
+        let worker = Worker(
+            index: index, queue: queue, server: beginning.server,
+            epoch: beginning.checkpoint.epoch, meter: self.meter, letters: self.letters,
+            suspects: suspects, throttle: self.throttle,
+            marksCopies: self.filter.origin.isActive)
+        return {
+            do throws(RunError) { return .success(try await worker.run()) } catch {
+                return .failure(error)
+            }
         }
     }
 

@@ -17,6 +17,8 @@ public final class Job: Sendable {
     let throttle: Throttle
     let letters: DeadLetters
     let name: String
+    /// Nodes of the target's cluster, as the last try knew them: the named ones may be gone.
+    let clusterNodes = Mutex<[RedisAddress]>([])
     /// Ends a try from outside; a source rests between two tries.
     private let control = Mutex<(stops: Bool, source: (any Source)?, resting: (any Source)?)>(
         (false, nil, nil))
@@ -146,14 +148,17 @@ public final class Job: Sendable {
         }
         let endpoint = try self.settings.endpoint("source")
         if ["pika", "pikas"].contains(endpoint.scheme) { return self.makePikaSource(endpoint) }
+        if endpoint.isCluster { return self.makeClusterSource(endpoint) }
         let isShard = endpoint.scheme == "redis-shard"
-        guard isShard || ["redis", "rediss", "valkey"].contains(endpoint.scheme) else {
+        let scans = ["scan", "scans"].contains(endpoint.scheme)
+        guard isShard || scans || ["redis", "rediss", "valkey"].contains(endpoint.scheme) else {
             throw .usage("sources of the kind \(endpoint.scheme):// are not supported")
         }
         var link = RedisLinkConfiguration(
             address: endpoint.address, user: endpoint.user,
             password: { (try? endpoint.password()) ?? nil }, tls: endpoint.tls)
         link.syncEveryMilliseconds = 1_000
+        if scans { return ScanSource(self.redisConfiguration(link), directory: self.directory) }
         return self.makeRedisSource(link, isShard: isShard)
     }
 
@@ -194,20 +199,48 @@ public final class Job: Sendable {
         }
     }
 
+    private func makeClusterSource(_ endpoint: Endpoint) -> ClusterSource {
+        ClusterSource(
+            ClusterSourceConfiguration(endpoint: endpoint, directory: self.directory) {
+                number, resolve in
+                var link = RedisLinkConfiguration(
+                    address: endpoint.address, user: endpoint.user,
+                    password: { (try? endpoint.password()) ?? nil }, tls: endpoint.tls)
+                link.syncEveryMilliseconds = 1_000
+                return self.makeRedisSource(
+                    link, isShard: true, spool: "shard-\(number)", resolve: resolve)
+            })
+    }
+
     private func makeRedisSource(
-        _ link: RedisLinkConfiguration, isShard: Bool = false,
+        _ link: RedisLinkConfiguration, isShard: Bool = false, spool: String? = nil,
         resolve: (@Sendable () async throws(SourceError) -> RedisAddress)? = nil
     ) -> RedisSource {
-        let directory = self.settings.text("spool.dir")
-        var configuration = RedisSourceConfiguration(
-            link: link,
-            spoolDirectory: directory.isEmpty ? Path.join(self.directory, "spool") : directory,
-            spoolLimits: SpoolLimits(
-                ceilingBytes: UInt64(self.settings.number("spool.max-gib")) << 30))
+        var configuration = self.redisConfiguration(link, spool: spool)
         configuration.resolve = resolve
         configuration.allowsClusterNode = isShard
+        return RedisSource(configuration)
+    }
+
+    var spoolDirectory: String {
+        let directory = self.settings.text("spool.dir")
+        return directory.isEmpty ? Path.join(self.directory, "spool") : directory
+    }
+
+    private func redisConfiguration(
+        _ link: RedisLinkConfiguration, spool: String? = nil
+    ) -> RedisSourceConfiguration {
+        var directory = self.spoolDirectory
+        if let spool {
+            try? self.files.fileSystem.makeDirectory(directory)
+            directory = Path.join(directory, spool)
+        }
+        var configuration = RedisSourceConfiguration(
+            link: link, spoolDirectory: directory,
+            spoolLimits: SpoolLimits(
+                ceilingBytes: UInt64(self.settings.number("spool.max-gib")) << 30))
         configuration.acknowledgesApplied = self.settings.text("source.ack") == "applied"
         configuration.followsLostWrites = self.settings.text("source.lost-writes") == "follow"
-        return RedisSource(configuration)
+        return configuration
     }
 }

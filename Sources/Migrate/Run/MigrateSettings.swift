@@ -155,13 +155,26 @@ public struct MigrateSettings: Sendable {
             passwordVariable: "PIKA_MIGRATE_\(section == "source" ? "SOURCE" : "TARGET")_PASSWORD")
         let file = self.text("\(section).password-file")
         if !file.isEmpty { endpoint.passwordFile = file }
-        let authority = self.text("\(section).ca-file")
-        if endpoint.tls != nil, !authority.isEmpty {
-            do { endpoint.tls = try RedisTLS(authorityFile: authority) } catch {
-                throw .usage("\(authority) can't be used: \(error)")
-            }
-        }
+        if endpoint.tls != nil { endpoint.tls = try self.encryption(section) }
         return endpoint
+    }
+
+    private func encryption(_ section: String) throws(RunError) -> RedisTLS {
+        func path(_ name: String) -> String? {
+            let text = self.text("\(section).\(name)")
+            return text.isEmpty ? nil : text
+        }
+        guard (path("cert-file") == nil) == (path("key-file") == nil) else {
+            throw .usage("\(section).cert-file and \(section).key-file belong together")
+        }
+        do {
+            return try RedisTLS(
+                authorityFile: path("ca-file"), certificateFile: path("cert-file"),
+                keyFile: path("key-file"), serverName: path("server-name"))
+        } catch {
+            let files = ["ca-file", "cert-file", "key-file"].compactMap { path($0) }
+            throw .usage("\(files.joined(separator: ", ")) can't be used for TLS: \(error)")
+        }
     }
 
     func policy() -> PlanPolicy {

@@ -42,7 +42,7 @@ enum SettingsTable {
             "End with exit code 0 once the stream has been followed to its present end."),
         Self.row(
             "source", "url", .text, "\"\"",
-            "redis://[user@]host:port, pika://host:port, sentinel://host:port,host:port/NAME, rdb:PATH, aof:PATH, pika-dump:PATH, binlog:PATH?db=N; rediss:// = TLS, verified. Never with a password."
+            "redis://[user@]host:port, redis-cluster://host:port,host:port, scan://host:port (no fork), pika://host:port, sentinel://host:port,host:port/NAME, rdb:PATH, aof:PATH, pika-dump:PATH, binlog:PATH?db=N; rediss:// = TLS, verified. Never with a password."
         ),
         Self.row(
             "source", "password-file", .text, "\"\"",
@@ -51,6 +51,14 @@ enum SettingsTable {
         Self.row(
             "source", "ca-file", .text, "\"\"",
             "PEM file of those who may vouch for the server; empty = the machine's."),
+        Self.row(
+            "source", "cert-file", .text, "\"\"",
+            "PEM file of our own certificate, for servers that want one."),
+        Self.row("source", "key-file", .text, "\"\"", "PEM file of its key."),
+        Self.row(
+            "source", "server-name", .text, "\"\"",
+            "Name that the server's certificate must have, and that is asked for; empty = the URL's host."
+        ),
         Self.row(
             "source", "ack", .choice(["spooled", "applied"]), "\"spooled\"",
             "What the source is told: what is durable in the spool, or what the target has."),
@@ -62,13 +70,22 @@ enum SettingsTable {
             "What a Pika source knows us by, beside our address; nothing listens there."),
         Self.row(
             "target", "url", .text, "\"\"",
-            "pika://host:port or redis://host:port; pikas:// and rediss:// = TLS, verified."),
+            "pika://host:port, redis://host:port, redis-cluster://host:port,host:port (some nodes of it); pikas://, rediss:// and rediss-cluster:// = TLS, verified."
+        ),
         Self.row(
             "target", "password-file", .text, "\"\"",
             "File with the password. Without it: PIKA_MIGRATE_TARGET_PASSWORD."),
         Self.row(
             "target", "ca-file", .text, "\"\"",
             "PEM file of those who may vouch for the server; empty = the machine's."),
+        Self.row(
+            "target", "cert-file", .text, "\"\"",
+            "PEM file of our own certificate, for servers that want one."),
+        Self.row("target", "key-file", .text, "\"\"", "PEM file of its key."),
+        Self.row(
+            "target", "server-name", .text, "\"\"",
+            "Name that the server's certificate must have, and that is asked for; empty = the URL's host."
+        ),
         Self.row(
             "target", "connections", .number, "4",
             "Workers, each with a connection. A job keeps the number it began with."),

@@ -8,6 +8,8 @@ enum WorkItem: Sendable {
     case bulk(CommandBuffer, database: Int, keys: Int)
     /// A unit, or its part for one database.
     case unit(WorkUnit)
+    /// A unit, or its part for one slot of a sharded target.
+    case slot(SlotUnits)
     /// A unit that others take part in.
     case meet(Meeting)
     /// The lock was written anew.
@@ -17,6 +19,7 @@ enum WorkItem: Sendable {
         switch self {
         case .bulk(let buffer, _, _): buffer.bytes.count
         case .unit(let unit): unit.commands.bytes.count
+        case .slot(let units): units.commands.bytes.count
         case .meet, .watch: 0
         }
     }
@@ -25,7 +28,7 @@ enum WorkItem: Sendable {
     var units: Int {
         switch self {
         case .bulk(let buffer, _, _): buffer.commandCount
-        case .unit, .meet, .watch: 1
+        case .unit, .slot, .meet, .watch: 1
         }
     }
 }

@@ -90,6 +90,7 @@ struct Worker: Sendable {
                 try await self.send(&batch, &link)
                 link.horizon = nil
                 try await self.watchLock(&link)
+            case .slot: preconditionFailure("a slot's units for a target without slots")
             case .bulk(let commands, let database, _):
                 if batch.database != database || batch.marks { try await self.send(&batch, &link) }
                 batch.database = database

@@ -9,6 +9,8 @@ public enum RedisConnectionError: Error, Sendable, Equatable {
     case lost(String)
     /// Bytes that are no reply.
     case malformed
+    /// One end's certificate is none that the other trusts.
+    case untrusted(String)
 }
 
 /// A client's connection: requests in order, replies in order.
@@ -131,7 +133,7 @@ final class RedisReplyHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        self.fail(.lost("\(error)"))
+        self.fail(RedisTLS.distrust(error).map { .untrusted($0) } ?? .lost("\(error)"))
         context.close(promise: nil)
     }
 

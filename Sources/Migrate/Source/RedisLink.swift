@@ -18,6 +18,8 @@ public struct RedisLinkConfiguration: Sendable {
     public var listeningPort = 0
     /// A server without `PSYNC` is asked for a copy that can't be resumed.
     public var allowsSync = false
+    /// A server that would have to make a snapshot is left instead.
+    public var refusesSnapshots = false
     /// How often the spool is synced; 1 and less = after each read.
     public var syncEveryMilliseconds: Int64 = 1_000
     /// A source that is silent for longer is given up.
@@ -81,6 +83,8 @@ public enum RedisLinkFailure: Error, Sendable, Equatable, CustomStringConvertibl
     case authentication(reply: String)
     /// The server has no replication for us.
     case unsupported(reply: String)
+    /// One end's certificate is none that the other trusts.
+    case untrusted(String)
     /// It is no Redis.
     case malformed(String)
     /// The spool.
@@ -90,8 +94,9 @@ public enum RedisLinkFailure: Error, Sendable, Equatable, CustomStringConvertibl
     public var description: String {
         switch self {
         case .authentication(let reply): "the source refuses us: \(reply)"
+        case .untrusted(let text): "TLS with the source: \(text)"
         case .unsupported(let reply):
-            "the source offers no replication (\(reply)): use snapshot = \"scan\""
+            "the source offers no replication (\(reply)); scan:// needs less of it"
         case .malformed(let text): "the source does not speak Redis's replication: \(text)"
         case .spool(let error): "\(error)"
         }
@@ -346,6 +351,7 @@ public final class RedisLink: Sendable {
     private static func failure(_ end: RedisLinkEnd) -> RedisLinkFailure? {
         switch end {
         case .lost, .refused(.transient): nil
+        case .untrusted(let text): .untrusted(text)
         case .refused(.authentication(let reply)): .authentication(reply: reply)
         case .refused(.unsupported(let reply)): .unsupported(reply: reply)
         case .refused(.malformed(let line)): .malformed(line)
@@ -356,7 +362,7 @@ public final class RedisLink: Sendable {
 
     private static func text(_ end: RedisLinkEnd) -> String {
         switch end {
-        case .lost(let text): text
+        case .lost(let text), .untrusted(let text): text
         case .refused(.transient(let reply)): "the source is not ready: \(reply)"
         case .refused(let error): "\(error)"
         case .spool(let error): "\(error)"

@@ -6,6 +6,8 @@ internal import RedisSync
 enum RedisLinkEnd: Error, Sendable {
     /// The connection is gone, or was quiet for too long.
     case lost(String)
+    /// One end's certificate is none that the other trusts.
+    case untrusted(String)
     /// The master does not serve: now, or at all.
     case refused(HandshakeError)
     /// The spool can't be written, and it does not pass by itself.
@@ -77,7 +79,7 @@ final class RedisLinkHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        self.fail(.lost("\(error)"))
+        self.fail(RedisTLS.distrust(error).map { .untrusted($0) } ?? .lost("\(error)"))
     }
 
     /// Does something again and again while the connection lasts.
@@ -138,6 +140,9 @@ final class RedisLinkHandler: ChannelInboundHandler {
     ) throws(SpoolError) {
         switch event {
         case .send(let bytes): self.send(bytes)
+        case .fullSync where self.core.configuration.refusesSnapshots:
+            let reply = "it no longer has the history from where we were, and must not fork"
+            self.fail(.refused(.unsupported(reply: reply)))
         case .fullSync(let id, let offset): try self.core.begin(id: id, offset: offset)
         case .snapshotStart(let size): self.core.note(snapshotBytes: size)
         case .snapshot(let bytes):

@@ -205,9 +205,8 @@ public actor RedisSource: Source {
         if let info = try? await self.refresher.info("server") {
             if info["redis_mode"] == "cluster", !self.configuration.allowsClusterNode {
                 throw .unsupported(
-                    "the source is one node of a cluster: all its shards together are not"
-                        + " supported as a source yet; redis-shard://host:port copies this shard"
-                        + " alone, while no slots move")
+                    "the source is one node of a cluster: redis-cluster://host:port reads all of it,"
+                        + " redis-shard://host:port this shard alone, while no slots move")
             }
             if let version = info["valkey_version"] {
                 description = "valkey \(version)"
@@ -225,7 +224,7 @@ public actor RedisSource: Source {
     private nonisolated func fail(_ failure: RedisLinkFailure) {
         let error: SourceError =
             switch failure {
-            case .authentication: .refused("\(failure)")
+            case .authentication, .untrusted: .refused("\(failure)")
             case .unsupported: .unsupported("\(failure)")
             case .malformed: .corrupt("\(failure)")
             case .spool(let error): Self.sourceError(error)

@@ -32,6 +32,28 @@ public struct RedisTLS: Sendable {
         self.serverName = serverName
     }
 
+    /// Why one end does not trust the other; nil = the error is about something else.
+    ///
+    /// Trying again makes no sense: certificates do not get right by waiting.
+    static func distrust(_ error: any Error) -> String? {
+        let text: String
+        switch error {
+        case let error as NIOSSLExtraError:
+            guard error == .failedToValidateHostname else { return nil }
+            return "the server's certificate is for another name than the one connected to"
+        case NIOSSLError.unableToValidateCertificate, NIOSSLError.noCertificateToValidate:
+            return "the server's certificate can't be verified"
+        case NIOSSLError.handshakeFailed(let cause): text = "\(cause)"
+        case let cause as BoringSSLError: text = "\(cause)"
+        default: return nil
+        }
+        if text.contains("CERTIFICATE_VERIFY_FAILED") {
+            return "the server's certificate is signed by nobody that is trusted here (ca-file)"
+        }
+        if text.contains("WRONG_VERSION_NUMBER") { return "the server does not speak TLS" }
+        return text.contains("ALERT") ? "the server refuses our side of TLS: \(text)" : nil
+    }
+
     /// Puts encryption in front of a channel's other handlers.
     func addHandler(to channel: any Channel, host: String) throws {
         let name = self.serverName ?? host

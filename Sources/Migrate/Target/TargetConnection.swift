@@ -65,6 +65,11 @@ final class TargetConnection: Sendable {
 
     /// Sends commands and waits for all replies.
     func exchange(_ commands: CommandBuffer) async throws(RunError) -> ReplyWindow {
+        try await Self.replies(self.begin(commands))
+    }
+
+    /// Sends commands; the window before MUST have been answered.
+    func begin(_ commands: CommandBuffer) -> EventLoopFuture<ReplyWindow> {
         let promise = self.channel.eventLoop.makePromise(of: ReplyWindow.self)
         let handler = self.handler
         let channel = self.channel
@@ -74,7 +79,17 @@ final class TargetConnection: Sendable {
             handler.value.expect(count, promise)
             channel.writeAndFlush(channel.allocator.buffer(bytes: bytes), promise: nil)
         }
-        do { return try await promise.futureResult.get() } catch {
+        return promise.futureResult
+    }
+
+    /// Waits for a window's replies.
+    static func replies(
+        _ future: EventLoopFuture<ReplyWindow>
+    ) async throws(RunError) -> ReplyWindow {
+        do { return try await future.get() } catch {
+            if let text = RedisTLS.distrust(error) {
+                throw .refused("TLS with the target: \(text)")
+            }
             throw .targetLost("\(error)")
         }
     }

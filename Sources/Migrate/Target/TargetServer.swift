@@ -34,13 +34,16 @@ struct TargetServer: Sendable {
             if case .lost(let text) = error, FaultClass.of(text) == .permission {
                 throw .refused("the target refuses us: \(text)")
             }
-            throw .targetLost("target \(endpoint.address): \(error)")
+            throw Self.lost(error, endpoint.address)
         }
     }
 
     /// Asks a target what it is.
+    ///
+    /// - Parameter slot: A slot that the node serves, if it belongs to a cluster that is written as
+    ///   such.
     static func probe(
-        _ endpoint: Endpoint, job: String, _ connection: RedisConnection
+        _ endpoint: Endpoint, job: String, _ connection: RedisConnection, slot: Int? = nil
     ) async throws(RunError) -> TargetServer {
         let info = RedisInfo(try await Self.text(connection, ["INFO", "server"]))
         var target: TargetCapabilities
@@ -56,14 +59,16 @@ struct TargetServer: Sendable {
         if endpoint.scheme == "codis" {
             target.product = .codis
         }
-        if info["redis_mode"] == "cluster" {
-            throw .preflight("the target is a Redis Cluster, which is not supported as a target")
+        if info["redis_mode"] == "cluster", slot == nil {
+            throw .preflight(
+                "the target is one node of a Redis Cluster: redis-cluster://host:port writes all")
         }
+        target.isSharded = slot != nil
         target.hasSecondDeadlines = target.product != .redis
         target.keepsTypesApart = target.product != .redis
         target.maxRequestBytes = target.product == .redis ? 512 << 20 : 255 << 20
         try await Self.probeCommands(&target, connection)
-        try await Self.probeForms(&target, connection, job)
+        try await Self.probeForms(&target, connection, job, slot)
         target.databases = try await Self.databases(target, connection)
         return TargetServer(endpoint: endpoint, capabilities: target, job: job)
     }
@@ -88,9 +93,11 @@ struct TargetServer: Sendable {
 
     /// Forms of commands, tried out under a name of our own.
     private static func probeForms(
-        _ target: inout TargetCapabilities, _ connection: RedisConnection, _ job: String
+        _ target: inout TargetCapabilities, _ connection: RedisConnection, _ job: String,
+        _ slot: Int?
     ) async throws(RunError) {
-        let key = "__pika_migrate:\(job):probe"
+        let tag = slot.map { "{\(String(decoding: SlotTags.tag($0), as: UTF8.self))}" } ?? ""
+        let key = "__pika_migrate:\(job):probe\(tag)"
         func works(_ words: [String]) async throws(RunError) -> Bool {
             let removed = try await Self.send(connection, ["DEL", key].map { Array($0.utf8) })
             if let failure = removed.failure {
@@ -114,7 +121,7 @@ struct TargetServer: Sendable {
     private static func databases(
         _ target: TargetCapabilities, _ connection: RedisConnection
     ) async throws(RunError) -> Int {
-        guard target.product != .codis else { return 1 }
+        guard target.product != .codis, !target.isSharded else { return 1 }
         let reply = try await Self.send(
             connection, ["CONFIG", "GET", "databases"].map { Array($0.utf8) })
         if let count = reply.elements?.last?.number, count > 0 { return Int(count) }
@@ -128,8 +135,18 @@ struct TargetServer: Sendable {
         _ connection: RedisConnection, _ words: [[UInt8]]
     ) async throws(RunError) -> RedisReply {
         do throws(RedisConnectionError) { return try await connection.send(words) } catch {
-            throw .targetLost("target: \(error)")
+            throw Self.lost(error, nil)
         }
+    }
+
+    private static func lost(
+        _ error: RedisConnectionError, _ address: RedisAddress?
+    ) -> RunError {
+        let name = address.map { " \($0)" } ?? ""
+        if case .untrusted(let text) = error {
+            return .refused("TLS with the target\(name): \(text)")
+        }
+        return .targetLost("target\(name): \(error)")
     }
 
     /// Sends a request that must be answered by a text.

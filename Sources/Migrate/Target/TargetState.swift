@@ -93,14 +93,6 @@ struct TargetState: Sendable {
         }
     }
 
-    /// Removes all that the tool keeps there.
-    func removeAll(workers: Int, databases: [Int]) async throws(RunError) {
-        try await self.removeMarkers(workers: workers, databases: databases)
-        try await TargetServer.select(self.connection, 0)
-        _ = try await TargetServer.send(
-            self.connection, [Array("DEL".utf8), self.lockKey, self.lowKey])
-    }
-
     /// Calls `body` with pages of the names in a database, without our own.
     func scan(
         database: Int, _ body: ([[UInt8]]) async throws(RunError) -> Bool
@@ -119,16 +111,6 @@ struct TargetState: Sendable {
             guard try await body(keys) else { return }
             cursor = next
         } while cursor != Array("0".utf8)
-    }
-
-    /// Whether a database has keys.
-    func hasKeys(database: Int) async throws(RunError) -> Bool {
-        var found = false
-        try await self.scan(database: database) { keys throws(RunError) in
-            found = !keys.isEmpty
-            return !found
-        }
-        return found
     }
 
     /// Empties a database and waits until it is empty: a Pika does it in the background.

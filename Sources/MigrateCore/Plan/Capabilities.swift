@@ -31,7 +31,9 @@ public struct TargetCapabilities: Sendable, Equatable {
     /// A name may hold several types: what overwrites must be preceded by a `DEL`.
     public var keepsTypesApart = false
     /// `MSET` of any keys: one server has them all.
-    public var joinsStrings: Bool { self.product != .codis }
+    public var joinsStrings: Bool { self.product != .codis && !self.isSharded }
+    /// Keys of one command, and of one transaction, must lie in one slot.
+    public var isSharded = false
     /// Databases `0..<databases`.
     public var databases = 16
     /// Longest request, in bytes.
@@ -44,7 +46,9 @@ public struct TargetCapabilities: Sendable, Equatable {
     }
 
     /// `redis 7.0.15`.
-    public var description: String { "\(self.product.rawValue) \(self.version)" }
+    public var description: String {
+        "\(self.product.rawValue)\(self.isSharded ? " cluster" : "") \(self.version)"
+    }
 
     /// Redis's and Pika's HyperLogLogs can't be read by each other.
     public var hasRedisHyperLogLog: Bool { self.product == .redis }

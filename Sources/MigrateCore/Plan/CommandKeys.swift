@@ -80,7 +80,7 @@ public enum CommandKeys {
             Self.rows("expire pexpire expireat pexpireat persist", .write, Self.one),
             Self.rows("rename renamenx", .derived, Self.two),
             Self.rows("copy", .unrepeatable, Self.two),
-            Self.rows("move restore", .unrepeatable, Self.one),
+            Self.rows("move restore restore-asking", .unrepeatable, Self.one),
             Self.rows("sort georadius georadiusbymember", .unrepeatable, .storeOption),
             Self.rows("geosearchstore", .derived, Self.two, .sortedSet),
             Self.rows(

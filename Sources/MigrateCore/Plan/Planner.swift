@@ -4,8 +4,20 @@ public struct UnitPart: Sendable, Equatable {
     public var database: Int
     /// The commands.
     public var commands: CommandBuffer
-    /// The source's keys that they touch.
+    /// The target's keys that they touch; of one slot if the target is sharded.
+    public var keys: [DatabaseKey]
+    /// The source's names of these keys.
     public var sources: [DatabaseKey]
+
+    /// A part from its parts.
+    public init(
+        database: Int, commands: CommandBuffer, keys: [DatabaseKey], sources: [DatabaseKey]
+    ) {
+        self.database = database
+        self.commands = commands
+        self.keys = keys
+        self.sources = sources
+    }
 }
 
 /// What a unit becomes.
@@ -53,71 +65,81 @@ public struct Planner: Sendable {
             return plan
         }
         var parts: [UnitPart] = []
-        var needsRefresh = false
+        var needsRefresh = unit.mustRead
         for command in unit.commands where !command.arguments.isEmpty {
-            let step = try self.plan(command, unit.sourceTimeMilliseconds, &plan.notes)
-            switch step {
-            case .nothing: break
-            case .flush(let databases):
-                guard unit.commands.count == 1 else {
-                    throw PlanRefusal("a transaction that empties a database can't be carried over")
-                }
-                plan.action = .flush(databases)
-                return plan
-            case .refresh(let keys):
-                needsRefresh = true
-                plan.keys += keys
-            case .commands(let commands, let sourceKeys, let database):
-                plan.keys += sourceKeys
-                if parts.last?.database != database {
-                    if let index = parts.firstIndex(where: { $0.database == database }) {
-                        parts.append(parts.remove(at: index))
-                    } else {
-                        parts.append(
-                            UnitPart(database: database, commands: CommandBuffer(), sources: []))
+            for step in try self.plan(command, unit.sourceTimeMilliseconds, &plan.notes) {
+                switch step {
+                case .flush(let databases):
+                    guard unit.commands.count == 1 else {
+                        throw PlanRefusal(
+                            "a transaction that empties a database can't be carried over")
                     }
+                    plan.action = .flush(databases)
+                    return plan
+                case .refresh(let keys):
+                    needsRefresh = true
+                    plan.keys += keys
+                case .commands(let part):
+                    plan.keys += part.sources
+                    self.add(part, to: &parts)
                 }
-                for one in commands { parts[parts.count - 1].commands.append(one) }
-                parts[parts.count - 1].sources += sourceKeys
             }
         }
         plan.action = needsRefresh ? .refresh : .execute(parts)
         return plan
     }
 
+    /// Joins what may be executed as one.
+    private func add(_ part: UnitPart, to parts: inout [UnitPart]) {
+        let index = parts.firstIndex {
+            $0.database == part.database && self.shard($0) == self.shard(part)
+        }
+        guard let index else { return parts.append(part) }
+        // Behind all that came before.
+        parts.append(parts.remove(at: index))
+        let last = parts.count - 1
+        parts[last].commands.append(part.commands)
+        parts[last].keys += part.keys
+        parts[last].sources += part.sources
+    }
+
+    /// What of a target executes a part.
+    private func shard(_ part: UnitPart) -> Int {
+        self.target.isSharded ? part.keys.first.map { KeyHash.slot($0.key) } ?? 0 : 0
+    }
+
     enum Step {
-        case nothing
         case refresh([DatabaseKey])
         case flush([Int])
-        case commands([[[UInt8]]], [DatabaseKey], Int)
+        case commands(UnitPart)
     }
 
     private func plan(
         _ command: SourceCommand, _ time: Int64, _ notes: inout [PlanNote]
-    ) throws(PlanRefusal) -> Step {
+    ) throws(PlanRefusal) -> [Step] {
         let name = CommandKeys.name(command)
         guard let entry = CommandKeys.entry(name) else {
             guard self.policy.unknownCommand == .skip else {
                 throw PlanRefusal("the source sent \(name.uppercased()), which is not known")
             }
             notes.append(PlanNote("unknown-command \(name)"))
-            return .nothing
+            return []
         }
-        guard entry.role != .ignored else { return .nothing }
+        guard entry.role != .ignored else { return [] }
         guard self.filter.takes(command: name) else {
             notes.append(PlanNote("denied \(name)"))
-            return .nothing
+            return []
         }
         switch entry.role {
         case .publish:
             notes.append(PlanNote("publish"))
-            return .nothing
+            return []
         case .program:
             guard self.policy.program == .skip else {
                 throw PlanRefusal("the source sent \(name.uppercased()); [policy] program is fail")
             }
             notes.append(PlanNote(name))
-            return .nothing
+            return []
         case .flushDatabase, .flushAll: return try self.flush(command, entry.role)
         case .swapDatabases:
             throw PlanRefusal("the source sent SWAPDB, which can't be carried over")
@@ -131,7 +153,7 @@ public struct Planner: Sendable {
 
     private func flush(
         _ command: SourceCommand, _ role: CommandRole
-    ) throws(PlanRefusal) -> Step {
+    ) throws(PlanRefusal) -> [Step] {
         guard !self.filter.origin.isActive else {
             throw PlanRefusal(
                 "one end of a two-way sync emptied a database: what the other end wrote meanwhile"
@@ -146,11 +168,11 @@ public struct Planner: Sendable {
                     + " database has other keys as well")
         }
         if role == .flushDatabase {
-            return self.filter.target(database: command.database).map { .flush([$0]) } ?? .nothing
+            return self.filter.target(database: command.database).map { [.flush([$0])] } ?? []
         }
         let databases =
             self.filter.databases.isEmpty
             ? Array(0..<self.target.databases) : Array(Set(self.filter.databases.values)).sorted()
-        return .flush(databases)
+        return [.flush(databases)]
     }
 }

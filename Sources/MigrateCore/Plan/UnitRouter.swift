@@ -27,6 +27,8 @@ public struct UnitRouter: Sendable {
     private let filter: KeyFilter
     /// Number of workers.
     public let workers: Int
+    /// The target has a marker for each slot, not for each worker.
+    public let isSharded: Bool
     /// The workers' markers as an earlier run left them, by the target's database and worker.
     public private(set) var markers: [Int: [Int: Marker]]
     /// How many units of each executor, the first behind its marker, may be in the target or not.
@@ -38,22 +40,33 @@ public struct UnitRouter: Sendable {
 
     /// A router at a run's beginning.
     public init(
-        filter: KeyFilter, workers: Int, markers: [Int: [Int: Marker]] = [:], doubtfulUnits: Int = 0
+        filter: KeyFilter, workers: Int, markers: [Int: [Int: Marker]] = [:],
+        doubtfulUnits: Int = 0, isSharded: Bool = false
     ) {
+        self.isSharded = isSharded
         self.filter = filter
         self.workers = workers
         self.markers = markers
-        self.doubts = Array(repeating: doubtfulUnits, count: workers)
+        let lanes = isSharded ? SlotTags.slotCount : workers
+        self.doubts = Array(repeating: doubtfulUnits, count: lanes)
         for marker in markers.values.joined() {
             guard let horizon = marker.value.horizon else { continue }
             self.horizons[marker.key] = self.horizons[marker.key]?.merged(horizon) ?? horizon
         }
     }
 
-    /// The worker of a key of the target.
-    public func worker(_ key: DatabaseKey) -> Int {
-        KeyHash.worker(database: key.database, key: key.key, workers: self.workers)
+    /// What has a marker of its own for a key of the target: a worker, or a slot of a sharded target.
+    public func lane(_ key: DatabaseKey) -> Int {
+        self.isSharded
+            ? KeyHash.slot(key.key)
+            : KeyHash.worker(database: key.database, key: key.key, workers: self.workers)
     }
+
+    /// The worker of a lane.
+    public func worker(lane: Int) -> Int { lane % self.workers }
+
+    /// The worker of a key of the target.
+    public func worker(_ key: DatabaseKey) -> Int { self.worker(lane: self.lane(key)) }
 
     /// Routes the part of a unit that goes to one database of the target.
     ///
@@ -72,7 +85,7 @@ public struct UnitRouter: Sendable {
             if !self.isCovered(source, end) { uncovered.append(source) }
         }
         guard let place = targets.first?.database else { return .done }
-        let workers = Set(targets.map { self.worker($0) })
+        let workers = Set(targets.map { self.lane($0) })
         let executor = workers.min() ?? 0
         if self.markers[place]?[executor]?.position.covers(end, database: database) == true {
             return .done
@@ -129,7 +142,9 @@ public struct UnitRouter: Sendable {
 
     /// Whether an earlier run has emptied a database of the target for the unit that ends there.
     public func isEmptied(_ place: Int, end: SourcePosition, database: Int) -> Bool {
-        guard let markers = self.markers[place], !markers.isEmpty else { return false }
+        guard let markers = self.markers[place], !markers.isEmpty,
+            !self.isSharded || markers.count == SlotTags.slotCount
+        else { return false }
         return markers.values.allSatisfy { $0.position.covers(end, database: database) }
     }
 
@@ -144,6 +159,7 @@ public struct UnitRouter: Sendable {
 
     /// A copy begins: what was known belongs to another history.
     public mutating func restart() {
-        self = UnitRouter(filter: self.filter, workers: self.workers)
+        self = UnitRouter(
+            filter: self.filter, workers: self.workers, isSharded: self.isSharded)
     }
 }

@@ -117,6 +117,8 @@ public struct SourceUnit: Sendable, Equatable {
     public var end: SourcePosition
     /// When the source ran it, as near as is known, in Unix milliseconds.
     public var sourceTimeMilliseconds: Int64
+    /// What its keys have become can't be told from it: they are read from the source.
+    public var mustRead = false
 
     /// A unit from its parts.
     public init(
@@ -140,6 +142,8 @@ public enum SnapshotReason: UInt8, Sendable, Equatable {
     case historyGap
     /// The source lost writes that were applied, and the operator has chosen to follow it.
     case lostWrites
+    /// A part of the source has joined it: its keys come beside those that are there.
+    case newShard
 }
 
 /// What a source says when its snapshot begins.
@@ -152,6 +156,8 @@ public struct SnapshotStart: Sendable, Equatable {
     public var totalBytes: UInt64
     /// The source goes on inside of the snapshot, from the point given to `start`.
     public var isResumed: Bool
+    /// A key may come more than once; the last one counts.
+    public var mayRepeat = false
 
     /// A start from its parts.
     public init(

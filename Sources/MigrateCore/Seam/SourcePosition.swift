@@ -6,6 +6,8 @@ public enum SourcePosition: Sendable, Equatable {
     case redis(RedisPosition)
     /// Pika or our server: one log a database.
     case pika(PikaPosition)
+    /// A Redis Cluster: one stream a shard.
+    case cluster(ClusterPosition)
     /// A file: RDB, AOF, binlog files.
     case file(FilePosition)
 
@@ -21,6 +23,12 @@ public enum SourcePosition: Sendable, Equatable {
             } else {
                 false
             }
+        case (.cluster(let mine), .cluster(let theirs)):
+            if let end = mine.shards[theirs.shard], let wanted = theirs.shards[theirs.shard] {
+                end.offset >= wanted.offset
+            } else {
+                false
+            }
         case (.file(let mine), .file(let theirs)):
             mine.identity == theirs.identity && mine.offset >= theirs.offset
         default: false
@@ -31,12 +39,21 @@ public enum SourcePosition: Sendable, Equatable {
 extension SourcePosition {
     /// Whether everything that `other` has, in all logs, lies before this.
     public func coversAll(_ other: SourcePosition) -> Bool {
+        if case .cluster(let mine) = self, case .cluster(let theirs) = other {
+            return theirs.shards.allSatisfy { mine.shards[$0.key]?.offset ?? 0 >= $0.value.offset }
+        }
         guard case .pika(let theirs) = other else { return self.covers(other, database: 0) }
         return theirs.databases.keys.allSatisfy { self.covers(other, database: $0) }
     }
 
     /// The later of both, log by log.
     public func merged(_ other: SourcePosition) -> SourcePosition {
+        if case .cluster(var mine) = self, case .cluster(let theirs) = other {
+            for (shard, end) in theirs.shards
+            where mine.shards[shard]?.offset ?? 0 <= end.offset { mine.shards[shard] = end }
+            mine.shard = theirs.shard
+            return .cluster(mine)
+        }
         guard case .pika(var mine) = self, case .pika(let theirs) = other else {
             return self.coversAll(other) ? self : other
         }
@@ -59,6 +76,20 @@ public struct RedisPosition: Sendable, Equatable {
         self.replicationID = replicationID
         self.offset = offset
         self.database = database
+    }
+}
+
+/// A position in the streams of a Redis Cluster's shards.
+public struct ClusterPosition: Sendable, Equatable {
+    /// Whose unit ends here; what the others have had by then stands beside it.
+    public var shard: Int
+    /// One position a shard, by the number that the job gave it.
+    public var shards: [Int: RedisPosition]
+
+    /// A position from its parts.
+    public init(shard: Int, shards: [Int: RedisPosition]) {
+        self.shard = shard
+        self.shards = shards
     }
 }
 

@@ -88,6 +88,15 @@ extension ByteWriter {
             self.text(file.identity)
             self.number(file.offset)
             self.number(file.database)
+        case .cluster(let cluster):
+            self.byte(4)
+            self.number(cluster.shard)
+            self.number(cluster.shards.count)
+            for (shard, position) in cluster.shards.sorted(by: { $0.key < $1.key }) {
+                self.number(shard)
+                self.text(position.replicationID)
+                self.number(position.offset)
+            }
         }
     }
 }
@@ -118,6 +127,7 @@ extension ByteReader {
                     offset: try self.number("offset"), digest: try self.number("digest"))
             }
             return .pika(PikaPosition(replicationID: id, runID: run, databases: databases))
+        case 4: return .cluster(try self.clusterPosition())
         case 3:
             return .file(
                 FilePosition(
@@ -125,5 +135,21 @@ extension ByteReader {
                     database: try self.integer("database")))
         default: throw StateCodecError(expected: "kind of a position")
         }
+    }
+
+    private mutating func clusterPosition() throws(StateCodecError) -> ClusterPosition {
+        let shard = try self.integer("shard")
+        let count = try self.integer("number of shards")
+        guard (0...Self.maxDatabases).contains(count) else {
+            throw StateCodecError(expected: "number of shards")
+        }
+        var shards: [Int: RedisPosition] = [:]
+        for _ in 0..<count {
+            let number = try self.integer("shard")
+            shards[number] = RedisPosition(
+                replicationID: try self.text("replication id"), offset: try self.number("offset"),
+                database: 0)
+        }
+        return ClusterPosition(shard: shard, shards: shards)
     }
 }

@@ -63,6 +63,17 @@ public struct CommandBuffer: Sendable, Equatable {
         self.commandCount += other.commandCount
     }
 
+    /// Adds a command that is encoded already.
+    public mutating func append(encoded bytes: some Collection<UInt8>) {
+        self.bytes.append(contentsOf: bytes)
+        self.commandCount += 1
+    }
+
+    /// Adds arguments that are encoded already.
+    public mutating func arguments(encoded bytes: some Collection<UInt8>) {
+        self.bytes.append(contentsOf: bytes)
+    }
+
     private mutating func header(_ mark: UInt8, _ number: Int) {
         self.bytes.append(mark)
         if number < 10 {

@@ -29,8 +29,8 @@ public enum ReplyScanError: Error, Sendable, Equatable {
 public struct ReplyScanner: Sendable {
     /// Longest status, error, number or header, in bytes.
     public static let maxLineBytes = 64 * 1_024
-    /// Most errors kept of one window; more are only counted.
-    public static let maxFaults = 64
+    /// Most errors kept of one window, which has fewer commands; more are only counted.
+    public static let maxFaults = 32_768
 
     /// Complete top-level replies so far.
     public private(set) var replyCount = 0
