@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Migrate
+import MigrateCore
 
 /// The `pika-migrate` tool.
 @main
@@ -109,7 +110,8 @@ extension PikaMigrate {
             discussion: "Names: \(LimitName.allCases.map(\.rawValue).joined(separator: ", ")).")
         @OptionGroup var flags: SettingFlags
         @Argument(help: "The limit.") var name: String
-        @Argument(help: "A second; 0 = none.") var number: UInt64
+        @Argument(help: "A second; 0 = none, auto = what settings and schedule say.")
+        var number: String
         func run() async throws {
             try await ask(self.flags, "POST", "/limit/\(self.name)/\(self.number)")
         }

@@ -35,8 +35,8 @@ struct FilterTests {
         var filter = KeyFilter()
         filter.include = ["p:*"]
         filter.exclude = ["*:tmp"]
-        filter.stripPrefix = Array("p:".utf8)
-        filter.addPrefix = Array("new/".utf8)
+        filter.renaming.strip = Array("p:".utf8)
+        filter.renaming.add = Array("new/".utf8)
         #expect(filter.target(self.key("p:a")) == self.key("new/a"))
         #expect(filter.target(self.key("p:tmp")) == nil)
         #expect(filter.target(self.key("q:a")) == nil)
@@ -44,6 +44,58 @@ struct FilterTests {
         slots.slots = [12_739...12_739]
         #expect(slots.target(self.key("123456789")) != nil)
         #expect(slots.target(self.key("12345678")) == nil)
+    }
+
+    @Test("Lists are asked in their order: database, denied, allowed, slot, name")
+    func table() throws {
+        var filter = KeyFilter()
+        filter.databases = [0: 2, 3: 3]
+        filter.include = KeyPatterns(
+            globs: ["user:*"], prefixes: ["cart/"], regexes: [try ByteRegex("^s[0-9]+$")])
+        filter.exclude = KeyPatterns(
+            globs: ["*:tmp"], prefixes: ["cart/old"], regexes: [try ByteRegex("00$")])
+        let cases: [(String, Int, String?)] = [
+            ("user:1", 0, "user:1"), ("user:1", 1, nil), ("user:1", 3, "user:1"),
+            ("user:tmp", 0, nil), ("cart/1", 0, "cart/1"), ("cart/old1", 0, nil),
+            ("s17", 0, "s17"), ("s100", 0, nil), ("s", 0, nil), ("other", 0, nil),
+            ("__pika_migrate:j:0", 0, nil),
+        ]
+        for (name, database, expected) in cases {
+            let found = filter.target(self.key(name, database))
+            #expect(found?.key == expected.map { Array($0.utf8) }, "\(name) of db\(database)")
+            #expect(found == nil || found?.database == filter.databases[database])
+        }
+    }
+
+    @Test("Names change in their order: beginning, strip, template, add")
+    func renaming() {
+        typealias Change = KeyRenaming.PrefixChange
+        func name(_ change: (inout KeyRenaming) -> Void, _ key: String) -> String {
+            var renaming = KeyRenaming()
+            change(&renaming)
+            return String(decoding: renaming.name(Array(key.utf8), database: 7), as: UTF8.self)
+        }
+        let prefixes = [
+            Change(from: Array("a:".utf8), to: Array("b:".utf8)),
+            Change(from: Array("a".utf8), to: []),
+        ]
+        #expect(name({ _ in }, "a:1") == "a:1")
+        #expect(name({ $0.prefixes = prefixes }, "a:1") == "b:1")
+        #expect(name({ $0.prefixes = prefixes }, "ax") == "x")
+        #expect(name({ $0.prefixes = prefixes }, "b:a:1") == "b:a:1")
+        #expect(name({ $0.template = KeyTemplate("db{db}/{key}/{db}") }, "k") == "db7/k/7")
+        #expect(
+            name(
+                {
+                    $0.prefixes = prefixes
+                    $0.strip = Array("b:".utf8)
+                    $0.template = KeyTemplate("<{key}>")
+                    $0.add = Array("new/".utf8)
+                }, "a:1") == "new/<1>")
+        #expect(KeyTemplate("no name") == nil)
+        #expect(KeyTemplate("{key}{key}") == nil)
+        // What it holds is no template.
+        #expect(name({ $0.template = KeyTemplate("{key}") }, "{db}") == "{db}")
     }
 
     @Test("The tool's own names are never copied")
@@ -57,6 +109,11 @@ struct FilterTests {
         other.include = ["a"]
         var third = KeyFilter()
         third.exclude = ["a"]
-        #expect(Set([KeyFilter().digest, other.digest, third.digest]).count == 3)
+        var fourth = KeyFilter()
+        fourth.include = KeyPatterns(prefixes: ["a"])
+        var fifth = KeyFilter()
+        fifth.renaming.add = [1]
+        let digests = [KeyFilter(), other, third, fourth, fifth].map(\.digest)
+        #expect(Set(digests).count == digests.count)
     }
 }

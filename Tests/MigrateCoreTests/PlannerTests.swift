@@ -147,6 +147,83 @@ struct PlannerTests {
             try self.text(self.plan("SET b v", target: Self.redis, filter: filter)) == [])
     }
 
+    @Test("Keys on both sides of the filter: a table of commands")
+    func straddling() throws {
+        var filter = KeyFilter()
+        filter.include = ["a*"]
+        filter.renaming.add = Array("n:".utf8)
+        let sent: [(String, [String])] = [
+            ("MSET a1 1 b1 2 a2 3", ["MSET n:a1 1 n:a2 3"]), ("UNLINK b1 a1", ["DEL n:a1"]),
+            ("MSET b1 1", []), ("RENAME b1 b2", []), ("RPUSH a1 b1", ["RPUSH n:a1 b1"]),
+        ]
+        for (command, expected) in sent {
+            #expect(
+                try self.text(self.plan(command, target: Self.redis, filter: filter)) == expected,
+                "\(command)")
+        }
+        let read: [(String, [String])] = [
+            ("MSETNX a1 1 b1 2", ["a1"]), ("RENAME b1 a1", ["a1"]), ("SMOVE a1 b1 m", ["a1"]),
+            ("SUNIONSTORE a1 b1 b2", ["a1"]), ("BITOP AND b1 a1", ["a1"]),
+            ("ZUNIONSTORE a1 2 b1 a2", ["a1", "a2"]), ("COPY b1 a1", ["a1"]),
+        ]
+        for (command, expected) in read {
+            let plan = try self.plan(command, target: Self.redis, filter: filter)
+            #expect(plan.action == .refresh, "\(command)")
+            #expect(plan.keys.map { String(decoding: $0.key, as: UTF8.self) } == expected)
+        }
+    }
+
+    @Test("Commands that write into another database have both keys read")
+    func otherDatabases() throws {
+        for command in ["MOVE k 3", "COPY k k DB 3 REPLACE"] {
+            let plan = try self.plan(command, target: Self.redis)
+            #expect(plan.action == .refresh)
+            #expect(plan.keys.map(\.database) == [0, 3], "\(command)")
+        }
+    }
+
+    @Test("A type that is left out removes what it takes the place of")
+    func types() throws {
+        var filter = KeyFilter()
+        filter.kinds = [.list]
+        let cases: [(String, [String]?)] = [
+            ("RPUSH k a", ["RPUSH k a"]), ("SADD k a", []), ("SET k v", ["DEL k"]),
+            ("MSET k v l w", ["DEL k l"]), ("SUNIONSTORE k a b", ["DEL k"]),
+            ("BITOP AND k a b", ["DEL k"]), ("DEL k", ["DEL k"]), ("RENAME k l", nil),
+            ("EXPIREAT k 4102444800", ["PEXPIREAT k 4102444800000"]),
+        ]
+        for (command, expected) in cases {
+            #expect(
+                try self.text(self.plan(command, target: Self.redis, filter: filter)) == expected,
+                "\(command)")
+        }
+    }
+
+    @Test("What is denied can't be allowed again; without a list all commands are sent on")
+    func commands() throws {
+        var filter = KeyFilter()
+        filter.allowedCommands = ["set", "del"]
+        filter.deniedCommands = ["del"]
+        #expect(try self.text(self.plan("SET k v", target: Self.redis, filter: filter)) != [])
+        #expect(try self.text(self.plan("INCR k", target: Self.redis, filter: filter)) == [])
+        let plan = try self.plan("DEL k", target: Self.redis, filter: filter)
+        #expect(plan.action == .execute([]))
+        #expect(plan.notes == [PlanNote("denied del")])
+    }
+
+    @Test("A database that others share is not emptied")
+    func sharedDatabases() {
+        var joined = KeyFilter()
+        joined.databases = [0: 0, 1: 0]
+        var renamed = KeyFilter()
+        renamed.renaming.template = KeyTemplate("{db}:{key}")
+        for filter in [joined, renamed] {
+            #expect(throws: PlanRefusal.self) {
+                try self.plan("FLUSHDB", target: Self.redis, filter: filter)
+            }
+        }
+    }
+
     @Test("A transaction stays one unit, and is read as a whole if a part of it can't be sent")
     func transactions() throws {
         #expect(

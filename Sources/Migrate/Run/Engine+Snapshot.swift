@@ -89,11 +89,11 @@ extension Engine {
         guard filter.takes(.string), let database = filter.target(database: batch.database) else {
             return
         }
-        try self.checkKeys()
         try self.checkDatabase(database, of: batch.database)
         var others = Array(0..<batch.count)
         let deletesFirst = self.resume.replaces && target.keepsTypesApart
-        if target.joinsStrings, filter.keepsNames, self.hashes == nil, !deletesFirst {
+        let isPlain = filter.keepsNames && !self.resume.refusesKeys
+        if target.joinsStrings, isPlain, self.hashes == nil, !deletesFirst {
             for worker in self.queues.indices { await self.select(database, worker) }
             let reserved = KeyFilter.reservedPrefix
             let mark = target.hasRedisHyperLogLog ? [] : ValueWriter.hyperLogLogMark
@@ -174,9 +174,7 @@ extension Engine {
     private func deleteWhatIsGone(_ position: SourcePosition) async throws(RunError) {
         guard !self.resume.merges else { return }
         let filter = self.planner.filter
-        guard filter.addPrefix.isEmpty, filter.stripPrefix.isEmpty,
-            Set(filter.databases.values).count == filter.databases.count
-        else {
+        guard filter.renaming.isEmpty, !filter.joinsDatabases else {
             throw .history("a job that renames keys or joins databases can't be reconciled")
         }
         self.hashes?.sort()

@@ -178,11 +178,15 @@ final class Engine {
 
     /// Hands work over; waits for the limits and for room.
     func push(_ worker: Int, _ item: WorkItem, time: Int64) async {
-        if case .unit = item {
-            await self.throttle.take(isSnapshot: false, bytes: item.cost, count: 1)
-        } else if case .bulk(_, _, let keys) = item {
+        switch item {
+        case .unit(let work):
             await self.throttle.take(
-                isSnapshot: true, bytes: item.cost, count: max(keys, item.units))
+                isSnapshot: false, bytes: item.cost, commands: work.commands.commandCount,
+                keys: max(1, work.sources.count))
+        case .bulk(let commands, _, let keys):
+            await self.throttle.take(
+                isSnapshot: true, bytes: item.cost, commands: commands.commandCount, keys: keys)
+        case .meet, .watch: break
         }
         await self.queues[worker].push(item, time: time)
     }

@@ -240,7 +240,8 @@ extension Job {
                 let worker = Worker(
                     index: index, queue: queue, server: beginning.server,
                     epoch: beginning.checkpoint.epoch, meter: self.meter, letters: self.letters,
-                    suspects: suspects, marksCopies: self.filter.origin.isActive)
+                    suspects: suspects, throttle: self.throttle,
+                    marksCopies: self.filter.origin.isActive)
                 group.addTask {
                     do throws(RunError) { return .other(.success(try await worker.run())) } catch {
                         return .other(.failure(error))
@@ -310,28 +311,21 @@ extension Job {
         return .other(.failure(.stopped))
     }
 
-    /// Measures the target once a second, and slows the run down when it suffers.
+    /// How often the target is asked how it does, in milliseconds.
+    private static let askEveryMilliseconds = 200
+
+    /// Measures the target: the governor slows the run down when it suffers.
     private func govern(_ server: TargetServer) async -> Ended {
-        let limit = Int64(self.settings.number("limit.target-latency")) * 1_000
-        var brake: UInt64 = 0
         do throws(RunError) {
             let connection = try await TargetServer.connect(server.endpoint)
             defer { connection.close() }
             while !Task.isCancelled {
-                try? await Task.sleep(for: .seconds(1))
-                let clock = ContinuousClock()
-                let began = clock.now
+                try? await Task.sleep(for: .milliseconds(Self.askEveryMilliseconds))
+                let began = Throttle.now()
                 _ = try await TargetServer.send(connection, [Array("PING".utf8)])
-                let took = began.duration(to: clock.now)
-                let micros =
-                    took.components.attoseconds / 1_000_000_000_000
-                    + took.components.seconds * 1_000_000
+                let micros = Int64((Throttle.now() - began) / 1_000)
                 self.meter.update { $0.targetLatencyMicroseconds = micros }
-                guard limit > 0 else { continue }
-                // Twice as careful at once, half as careful a step at a time.
-                brake = micros > limit ? max(1_000_000, brake * 2) : brake / 2
-                brake = min(brake, Throttle.maxPauseNanoseconds)
-                self.throttle.brake(nanoseconds: brake < 100_000 ? 0 : brake)
+                self.throttle.sample(microseconds: micros)
             }
         } catch { return .other(.failure(error)) }
         return .other(.failure(.stopped))

@@ -35,7 +35,10 @@ public final class Job: Sendable {
             throw .usage("target.connections must be in 1...\(WorkerLimits.maxWorkers)")
         }
         self.files = CheckpointFiles(directory: self.directory, fileSystem: RealFileSystem())
-        self.throttle = Throttle(limits: settings.limits(), meter: self.meter)
+        self.throttle = Throttle(
+            plan: try settings.limitPlan(),
+            latencyMicroseconds: Int64(settings.number("limit.target-latency")) * 1_000,
+            clock: try LocalClock(zone: settings.text("limit.time-zone")), meter: self.meter)
         self.letters = DeadLetters(
             path: Path.join(self.directory, "dead-letters.jsonl"),
             keepsGoing: settings.text("target.on-rejected") == "dead-letter")
@@ -106,6 +109,23 @@ public final class Job: Sendable {
         self.control.withLock { control in
             defer { control.resting = source }
             return control.resting
+        }
+    }
+
+    /// What the run shows of itself.
+    var statusText: StatusText {
+        StatusText(
+            figures: self.meter.current, limits: self.throttle.limits, share: self.throttle.share,
+            deadLetters: self.letters.count, now: systemMilliseconds())
+    }
+
+    /// Follows the schedule, and measures how fast it goes, until it is cancelled.
+    func watch() async {
+        while !Task.isCancelled {
+            self.throttle.applySchedule()
+            let now = Throttle.now()
+            self.meter.update { $0.rates.sample($0, now: now) }
+            try? await Task.sleep(for: .seconds(1))
         }
     }
 

@@ -5,9 +5,6 @@ internal import Synchronization
 
 /// The process around a job: signals, progress, status.
 public final class MigrateProcess: Sendable {
-    /// Between two lines of progress, in milliseconds.
-    static let lineEveryMilliseconds: Int64 = 1_000
-
     private let job: Job
     private let settings: MigrateSettings
 
@@ -36,7 +33,9 @@ public final class MigrateProcess: Sendable {
         }
         let server = try await StatusServer.start(job)
         let printer = Task { await ProgressPrinter(job.meter).run() }
+        let clock = Task { await job.watch() }
         defer {
+            clock.cancel()
             watcher.cancel()
             printer.cancel()
         }
@@ -78,48 +77,44 @@ struct ProgressPrinter: Sendable {
     }
 
     func run() async {
-        var last = RunFigures()
-        var lastTime = systemMilliseconds()
-        var lastLine: Int64 = 0
         while !Task.isCancelled {
             try? await Task.sleep(for: .milliseconds(self.isTerminal ? 250 : 1_000))
-            let now = systemMilliseconds()
-            let figures = self.meter.current
-            let line = Self.line(figures, last, seconds: Double(now - lastTime) / 1_000)
-            last = figures
-            lastTime = now
-            if self.isTerminal {
-                Self.write("\r\u{1B}[K" + line)
-            } else if now - lastLine >= 1_000 {
-                lastLine = now
-                Self.write(line + "\n")
-            }
+            let line = Self.line(self.meter.current)
+            Self.write(self.isTerminal ? "\r\u{1B}[K" + line : line + "\n")
         }
         if self.isTerminal { Self.write("\n") }
     }
 
+    private static let barWidth = 20
+
     /// One line about a run.
-    static func line(_ now: RunFigures, _ before: RunFigures, seconds: Double) -> String {
-        let elapsed = max(seconds, 0.001)
-        let commands = Int(Double(now.commands &- before.commands) / elapsed)
+    static func line(_ now: RunFigures) -> String {
         var text = now.phase.rawValue
-        if now.snapshotBytes > 0, now.phase == .loading || now.phase == .reconciling {
-            let share = min(1, Double(now.snapshotReadBytes) / Double(now.snapshotBytes))
-            let width = 20
-            let filled = Int(share * Double(width))
-            text += " [" + String(repeating: "#", count: filled)
-            text += String(repeating: ".", count: width - filled) + "] \(Int(share * 100))%"
-            let speed = Double(now.snapshotReadBytes &- before.snapshotReadBytes) / elapsed
-            if speed > 0 {
-                let left = Double(now.snapshotBytes &- now.snapshotReadBytes) / speed
-                text += ", \(Int(left)) s left"
-            }
+        switch now.phase {
+        case .loading, .reconciling:
+            text += Self.bar(now.snapshotReadBytes, of: now.snapshotBytes)
+        case .spooling:
+            text += Self.bar(now.source.snapshotReceivedBytes, of: now.source.snapshotBytes)
+            text += " \(now.source.snapshotReceivedBytes >> 20) MiB received"
+        default: break
         }
+        if let left = now.rates.secondsLeft(now), left >= 1 { text += ", \(Int(left)) s left" }
         let keys = now.keys.values.reduce(0, +)
-        text += ", \(keys) keys, \(now.units) units, \(commands) commands/s"
+        text += ", \(keys) keys, \(now.units) units"
+        text += ", \(Int(now.rates.commandsPerSecond)) commands/s"
+        text += ", \(Int(now.rates.bytesPerSecond) >> 10) KiB/s"
         text += ", lag \(now.source.backlogBytes) B \(now.lagMilliseconds) ms"
+        if now.paused { text += ", paused" }
         if !now.lastTrouble.isEmpty, now.phase == .reconnecting { text += ", \(now.lastTrouble)" }
         return text
+    }
+
+    private static func bar(_ done: UInt64, of total: UInt64) -> String {
+        guard total > 0 else { return "" }
+        let share = min(1, Double(done) / Double(total))
+        let filled = Int(share * Double(Self.barWidth))
+        return " [" + String(repeating: "#", count: filled)
+            + String(repeating: ".", count: Self.barWidth - filled) + "] \(Int(share * 100))%"
     }
 
     /// The last word: what was done, as lines and as a file.
@@ -133,10 +128,7 @@ struct ProgressPrinter: Sendable {
             reason = error.description
             job.meter.update { $0.phase = .failed }
         }
-        let text = StatusText(
-            figures: job.meter.current, limits: job.throttle.limits, deadLetters: job.letters.count,
-            now: systemMilliseconds()
-        ).json()
+        let text = job.statusText.json()
         let end =
             "{\"code\":\"\(code.code)\",\"reason\":\"\(DeadLetters.escaped(Array(reason.utf8)))\","
         let report = end + text.dropFirst()

@@ -6,7 +6,6 @@ internal import TOMLKit
 public struct MigrateSettings: Sendable {
     /// Longest settings file, in bytes.
     static let maxFileBytes = 1 << 20
-    private static let slotCount = 16_384
 
     private enum Value: Equatable {
         case text(String)
@@ -54,12 +53,12 @@ public struct MigrateSettings: Sendable {
         }
         for section in table.keys {
             guard let inner = table[section]?.table else {
-                throw .usage("\(origin): unknown key \(section)")
+                throw .usage("\(origin): \(SettingsTable.unknown(section))")
             }
             for name in inner.keys {
                 let path = "\(section).\(name)"
                 guard let row = SettingsTable.rows.first(where: { $0.path == path }) else {
-                    throw .usage("\(origin): unknown key \(path)")
+                    throw .usage("\(origin): \(SettingsTable.unknown(path))")
                 }
                 guard let raw = inner[name], let value = Self.value(raw, row.kind) else {
                     throw .usage("\(origin): \(path) must be \(Self.expected(row.kind))")
@@ -100,7 +99,7 @@ public struct MigrateSettings: Sendable {
         _ key: String, _ value: String, _ origin: String
     ) throws(RunError) {
         guard let row = SettingsTable.rows.first(where: { $0.path == key }) else {
-            throw .usage("\(origin): unknown key \(key)")
+            throw .usage("\(origin): \(SettingsTable.unknown(key))")
         }
         let isText: Bool
         switch row.kind {
@@ -181,61 +180,17 @@ public struct MigrateSettings: Sendable {
         return policy
     }
 
-    func filter() throws(RunError) -> KeyFilter {
-        var filter = KeyFilter()
-        for pair in self.texts("map.databases") {
-            let parts = pair.split(separator: "=").map { Int($0) }
-            guard parts.count == 2, let source = parts[0], let target = parts[1], source >= 0,
-                target >= 0
-            else { throw .usage("map.databases: \(pair) is not of the form 0=1") }
-            filter.databases[source] = target
-        }
-        for range in self.texts("map.slots") {
-            let parts = range.split(separator: "-").map { Int($0) }
-            guard let first = parts.first ?? nil, let last = parts.last ?? nil, first <= last,
-                first >= 0, last < Self.slotCount, parts.count <= 2
-            else { throw .usage("map.slots: \(range) is not of the form 0-8191") }
-            filter.slots.append(first...last)
-        }
-        let kinds: [String: KeyKind] = [
-            "string": .string, "list": .list, "set": .set, "zset": .sortedSet, "hash": .hash,
-        ]
-        for name in self.texts("map.types") {
-            guard let kind = kinds[name] else { throw .usage("map.types: \(name) is no type") }
-            filter.kinds.insert(kind)
-        }
-        filter.include = self.texts("map.include")
-        filter.exclude = self.texts("map.exclude")
-        filter.deniedCommands = Set(self.texts("map.commands-deny").map { $0.lowercased() })
-        filter.stripPrefix = Array(self.text("map.strip-prefix").utf8)
-        filter.addPrefix = Array(self.text("map.add-prefix").utf8)
-        filter.origin = try self.origin()
-        return filter
-    }
-
-    private func origin() throws(RunError) -> OriginFilter {
-        let partner = self.text("two-way.with")
-        guard !partner.isEmpty else { return OriginFilter() }
-        guard partner != self.text("job.name"), !partner.contains(":") else {
-            throw .usage(
-                "two-way.with: \(partner) must be the other direction's job.name, not this one's")
-        }
-        for (path, wanted) in [
-            ("target.on-nonempty", "require-empty"), ("target.on-lost", "stop"),
-            ("source.lost-writes", "stop"),
-        ] where self.text(path) != wanted {
-            throw .usage(
-                "\(path) must be \"\(wanted)\" in a two-way sync: a copy would undo what the other"
-                    + " end wrote")
-        }
-        return OriginFilter(partner: partner)
-    }
-
-    func limits() -> [LimitName: UInt64] {
-        var limits: [LimitName: UInt64] = [:]
+    func limitPlan() throws(RunError) -> LimitPlan {
+        var base: [LimitName: UInt64] = [:]
         for name in LimitName.allCases {
-            limits[name] = UInt64(self.number("limit.\(name.rawValue)"))
+            base[name] = UInt64(self.number("limit.\(name.rawValue)"))
         }
-        return limits
+        var windows: [LimitWindow] = []
+        for text in self.texts("limit.schedule") {
+            do throws(LimitWindowError) { windows.append(try LimitWindow(text)) } catch {
+                throw .usage("limit.schedule: \(text) \(error.reason)")
+            }
+        }
+        return LimitPlan(base: base, windows: windows)
     }
 }

@@ -39,11 +39,12 @@ struct RunFigures: Sendable {
     var checkpointMilliseconds: Int64 = 0
     var appliedTimeMilliseconds: Int64 = 0
     var lagMilliseconds: Int64 = 0
-    var throttledMilliseconds: Int64 = 0
+    var throttledNanoseconds: UInt64 = 0
     var targetLatencyMicroseconds: Int64 = 0
     var source = SourceStatus()
     var reconciledDeletes: UInt64 = 0
     var paused = false
+    var rates = RunRates()
 }
 
 /// Collects what a run does, from all its tasks.

@@ -89,14 +89,53 @@ enum SettingsTable {
             "Source and target databases, such as [\"0=0\", \"1=3\"]; empty = all, each to its number."
         ),
         Self.row(
-            "map", "include", .texts, "[]", "Globs; a key must match one of them; empty = all."),
-        Self.row("map", "exclude", .texts, "[]", "Globs; a key must match none of them."),
+            "map", "include", .texts, "[]",
+            "Globs. Names, in this order: what an exclude list matches is left out; then, if any include list has entries, what none of them matches; then slots and types; what is left is renamed. All lists look at the source's name."
+        ),
         Self.row(
-            "map", "slots", .texts, "[]", "Slots of a cluster, such as [\"0-8191\"]; empty = all."),
-        Self.row("map", "types", .texts, "[]", "string, list, set, zset, hash; empty = all."),
-        Self.row("map", "commands-deny", .texts, "[]", "Commands of the stream that are left out."),
-        Self.row("map", "strip-prefix", .text, "\"\"", "Taken off the names that have it."),
-        Self.row("map", "add-prefix", .text, "\"\"", "Put before all names."),
+            "map", "include-prefixes", .texts, "[]",
+            "Beginnings of names, as one list with include."),
+        Self.row(
+            "map", "include-regexes", .texts, "[]",
+            "Regular expressions over bytes, linear in time, matching anywhere unless anchored by ^ and $; as one list with include."
+        ),
+        Self.row(
+            "map", "exclude", .texts, "[]",
+            "Globs that are left out."),
+        Self.row(
+            "map", "exclude-prefixes", .texts, "[]",
+            "Beginnings of names that are left out."),
+        Self.row(
+            "map", "exclude-regexes", .texts, "[]",
+            "Regular expressions that are left out."),
+        Self.row(
+            "map", "slots", .texts, "[]",
+            "Slots of a cluster, such as [\"0-8191\"]; empty = all."),
+        Self.row(
+            "map", "types", .texts, "[]",
+            "string, list, set, zset, hash; empty = all."),
+        Self.row(
+            "map", "commands-deny", .texts, "[]",
+            "Commands of the stream that are left out: the target differs from then on."),
+        Self.row(
+            "map", "commands-allow", .texts, "[]",
+            "The only commands of the stream that are sent on, unless they are denied; empty = all."
+        ),
+        Self.row(
+            "map", "rename-prefixes", .texts, "[]",
+            "Beginnings that are exchanged, the first that fits, such as [\"old:=new:\"]; an equals sign can be no part of one."
+        ),
+        Self.row(
+            "map", "strip-prefix", .text, "\"\"",
+            "Taken off the names that have it, after rename-prefixes."),
+        Self.row(
+            "map", "template", .text, "\"\"",
+            "What names stand in, after strip-prefix: a text with {key} once, and {db} for the source's database."
+        ),
+        Self.row(
+            "map", "add-prefix", .text, "\"\"",
+            "Put before all names, last. Names that become equal are one key: the later write counts."
+        ),
         Self.row(
             "policy", "unknown-command", .choice(["fail", "skip"]), "\"fail\"",
             "Commands of the stream that are not known."),
@@ -122,19 +161,34 @@ enum SettingsTable {
             "Bytes a second received from a Pika source; 0 = none."),
         Self.row(
             "limit", "snapshot-bytes", .number, "0",
-            "Bytes a second to the target while copying; 0 = none."),
+            "Bytes a second to the target while copying; 0 = none, as with all limits. `pika-migrate limit` changes them in a running job."
+        ),
+        Self.row(
+            "limit", "snapshot-commands", .number, "0",
+            "Commands a second to the target while copying."),
         Self.row(
             "limit", "snapshot-keys", .number, "0",
-            "Commands a second to the target while copying; 0 = none."),
+            "Keys a second to the target while copying."),
         Self.row(
             "limit", "stream-bytes", .number, "0",
-            "Bytes a second to the target while following; 0 = none."),
+            "Bytes a second to the target while following."),
         Self.row(
             "limit", "stream-commands", .number, "0",
-            "Units a second to the target while following; 0 = none."),
+            "Commands a second to the target while following."),
+        Self.row(
+            "limit", "stream-keys", .number, "0",
+            "Keys a second that are touched in the target while following."),
+        Self.row(
+            "limit", "schedule", .texts, "[]",
+            "Other limits for parts of the week, such as [\"mon-fri 08:00-18:00 snapshot-bytes=20000000 stream-commands=5000\"]; without days: every day; past midnight: 22:00-06:00. The first window that holds and names a limit counts."
+        ),
+        Self.row(
+            "limit", "time-zone", .text, "\"UTC\"",
+            "Time zone of the schedule, such as Europe/Berlin."),
         Self.row(
             "limit", "target-latency", .number, "0",
-            "Milliseconds of a PING above which the run slows down; 0 = never."),
+            "Milliseconds of the target's reply time above which the run slows down: it halves the time in which it keeps the target busy, and adds a thirty-second of it in each good second; 0 = never."
+        ),
         Self.row(
             "two-way", "with", .text, "\"\"",
             "Name of the job of the other direction, whose writes are not sent back, or * for any job's; empty = one way."

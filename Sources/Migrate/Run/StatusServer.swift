@@ -8,7 +8,8 @@ internal import NIOPosix
 ///
 /// | request | does |
 /// |---|---|
-/// | `POST /limit/NAME/NUMBER` | changes a limit at once, 0 = none |
+/// | `POST /limit/NAME/NUMBER` | changes a limit at once, 0 = none, whatever the schedule says |
+/// | `POST /limit/NAME/auto` | gives a limit back to settings and schedule |
 /// | `POST /pause`, `POST /resume` | holds everything back, goes on |
 /// | `POST /stop` | drains and ends with exit code 0 |
 struct StatusServer: Sendable {
@@ -98,7 +99,7 @@ private final class StatusHandler: ChannelInboundHandler {
             Task { await job.stop() }
         case (.POST, "limit"):
             guard path.count == 3, let name = LimitName(rawValue: path[1]),
-                let number = UInt64(path[2])
+                let number = path[2] == "auto" ? .some(nil) : UInt64(path[2]).map({ $0 })
             else { return (.badRequest, "text/plain", "expected /limit/NAME/NUMBER\n") }
             self.job.throttle.set(name, number)
         default: return (.notFound, "text/plain", "no such page\n")
@@ -106,11 +107,7 @@ private final class StatusHandler: ChannelInboundHandler {
         return (.ok, "application/json", self.text.json())
     }
 
-    private var text: StatusText {
-        StatusText(
-            figures: self.job.meter.current, limits: self.job.throttle.limits,
-            deadLetters: self.job.letters.count, now: systemMilliseconds())
-    }
+    private var text: StatusText { self.job.statusText }
 }
 
 /// Asks a running job of the same machine.

@@ -43,6 +43,7 @@ struct Worker: Sendable {
     let meter: RunMeter
     let letters: DeadLetters
     let suspects: SuspectKeys
+    let throttle: Throttle
     /// Keys of a copy carry a mark, too: a two-way sync must know them.
     let marksCopies: Bool
 
@@ -157,9 +158,12 @@ struct Worker: Sendable {
             window.append(["EXEC"])
             self.appendWatch(&window, &link)
         }
+        let began = Throttle.now()
         let replies = try await link.connection.exchange(window)
+        let took = Throttle.now() - began
         try self.check(replies, batch, first: first, isTransaction: isTransaction)
         self.meter.sent(commands: batch.commands.commandCount, bytes: batch.commands.bytes.count)
+        await self.throttle.rest(after: took)
     }
 
     // MARK: - The lock

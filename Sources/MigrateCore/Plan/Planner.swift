@@ -103,12 +103,12 @@ public struct Planner: Sendable {
             notes.append(PlanNote("unknown-command \(name)"))
             return .nothing
         }
-        guard !self.filter.deniedCommands.contains(name) else {
+        guard entry.role != .ignored else { return .nothing }
+        guard self.filter.takes(command: name) else {
             notes.append(PlanNote("denied \(name)"))
             return .nothing
         }
         switch entry.role {
-        case .ignored: return .nothing
         case .publish:
             notes.append(PlanNote("publish"))
             return .nothing
@@ -123,7 +123,9 @@ public struct Planner: Sendable {
             throw PlanRefusal("the source sent SWAPDB, which can't be carried over")
         default: break
         }
-        if let kind = entry.kind, !self.filter.takes(kind) { return .nothing }
+        if let kind = entry.kind, !self.filter.takes(kind) {
+            return self.otherKind(command, name, entry)
+        }
         return try self.keyed(command, name, entry, time, &notes)
     }
 
@@ -136,9 +138,12 @@ public struct Planner: Sendable {
                     + " would be lost; [map] commands-deny with flushdb and flushall leaves it out"
             )
         }
-        guard !self.filter.selectsKeys, self.filter.addPrefix.isEmpty else {
+        guard !self.filter.selectsKeys, !self.filter.renaming.sharesTarget,
+            !self.filter.joinsDatabases
+        else {
             throw PlanRefusal(
-                "the source emptied a database while only some of its keys are copied")
+                "the source emptied a database while only some of its keys are copied, or the target's"
+                    + " database has other keys as well")
         }
         if role == .flushDatabase {
             return self.filter.target(database: command.database).map { .flush([$0]) } ?? .nothing
@@ -147,37 +152,5 @@ public struct Planner: Sendable {
             self.filter.databases.isEmpty
             ? Array(0..<self.target.databases) : Array(Set(self.filter.databases.values)).sorted()
         return .flush(databases)
-    }
-
-    private func keyed(
-        _ command: SourceCommand, _ name: String, _ entry: CommandEntry, _ time: Int64,
-        _ notes: inout [PlanNote]
-    ) throws(PlanRefusal) -> Step {
-        guard let places = CommandKeys.positions(command.arguments, entry.places) else {
-            throw PlanRefusal("the source sent \(name.uppercased()) with arguments without sense")
-        }
-        var arguments = command.arguments
-        var sources: [DatabaseKey] = []
-        var targets: [DatabaseKey] = []
-        for place in places {
-            let source = DatabaseKey(command.database, arguments[place])
-            guard let key = self.filter.target(source) else { continue }
-            sources.append(source)
-            targets.append(key)
-            arguments[place] = key.key
-        }
-        guard let database = targets.first?.database else { return .nothing }
-        // Some of the keys are not copied: what the others become can only be read.
-        if sources.count < places.count {
-            if name == "del" || name == "unlink" {
-                return .commands([[Array("DEL".utf8)] + targets.map(\.key)], sources, database)
-            }
-            return .refresh(sources)
-        }
-        switch try self.rewrite(arguments, name, entry, time, &notes) {
-        case .none: return .refresh(sources)
-        case .some(let commands) where commands.isEmpty: return .nothing
-        case .some(let commands): return .commands(commands, sources, database)
-        }
     }
 }
