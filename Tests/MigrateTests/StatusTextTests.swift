@@ -51,6 +51,18 @@ struct StatusTextTests {
         #expect(later.contains("\npika_migrate_phase{phase=\"loading\"} 1\n"))
     }
 
+    @Test("The schedule's clock knows day and minute")
+    func clock() throws {
+        let clock = try LocalClock(zone: "UTC")
+        // A Thursday, 00:00; a Friday, 16:39; a Sunday, 23:59:59.
+        for (seconds, weekday, minute) in [
+            (Int64(0), 3, 0), (1_700_239_140, 4, 16 * 60 + 39), (1_700_438_399, 6, 1_439),
+        ] {
+            #expect(
+                clock.moment(seconds * 1_000) == LocalMoment(weekday: weekday, minute: minute))
+        }
+    }
+
     @Test("A line has phase, bar, rest, speed and lag")
     func line() {
         var figures = RunFigures()

@@ -159,7 +159,7 @@ final class MigrateWorld {
     let source: MigrateChild
     let target: MigrateChild
     private(set) var tool: MigrateChild
-    private let directory: String
+    let directory: String
 
     /// - Parameter persistent: The servers keep every write over a kill.
     init(persistent: Bool = false, sourceOptions: [String] = []) throws {

@@ -92,7 +92,9 @@ extension Engine {
         try self.checkDatabase(database, of: batch.database)
         var others = Array(0..<batch.count)
         let deletesFirst = self.resume.replaces && target.keepsTypesApart
-        let isPlain = filter.keepsNames && !self.resume.refusesKeys
+        // Joined keys are handed over together: not where keys are limited.
+        let isPlain =
+            filter.keepsNames && !self.resume.refusesKeys && self.throttle.grant.keys == .max
         if target.joinsStrings, isPlain, self.hashes == nil, !deletesFirst {
             for worker in self.queues.indices { await self.select(database, worker) }
             let reserved = KeyFilter.reservedPrefix
@@ -133,7 +135,12 @@ extension Engine {
     }
 
     private func handOverIfFull(_ worker: Int) async {
-        if self.bulk[worker].byteCount >= Self.bulkBytes { await self.handOver(worker) }
+        let grant = self.throttle.grant
+        if self.bulk[worker].byteCount >= min(Self.bulkBytes, grant.bytes)
+            || self.bulk[worker].keys >= grant.keys
+        {
+            await self.handOver(worker)
+        }
     }
 
     private func handOver(_ worker: Int) async {

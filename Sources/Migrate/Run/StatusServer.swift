@@ -58,6 +58,10 @@ private final class StatusHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
+    private static let limitHelp =
+        "expected a limit and a number or auto; limits are "
+        + LimitName.allCases.map(\.rawValue).joined(separator: ", ") + "\n"
+
     private let job: Job
     private var head: HTTPRequestHead?
 
@@ -99,9 +103,9 @@ private final class StatusHandler: ChannelInboundHandler {
             Task { await job.stop() }
         case (.POST, "limit"):
             guard path.count == 3, let name = LimitName(rawValue: path[1]),
-                let number = path[2] == "auto" ? .some(nil) : UInt64(path[2]).map({ $0 })
-            else { return (.badRequest, "text/plain", "expected /limit/NAME/NUMBER\n") }
-            self.job.throttle.set(name, number)
+                path[2] == "auto" || UInt64(path[2]) != nil
+            else { return (.badRequest, "text/plain", Self.limitHelp) }
+            self.job.throttle.set(name, UInt64(path[2]))
         default: return (.notFound, "text/plain", "no such page\n")
         }
         return (.ok, "application/json", self.text.json())
@@ -149,7 +153,13 @@ public struct StatusClient: Sendable {
             guard let end = answer.range(of: "\r\n\r\n") else {
                 throw RunError.usage("no job answers at \(address)")
             }
-            return String(answer[end...])
+            let body = String(answer[end...])
+            guard answer.prefix(while: { $0 != "\r\n" }).contains(" 200") else {
+                throw RunError.usage(String(body.prefix { $0 != "\n" }))
+            }
+            return body
+        } catch let error as RunError {
+            throw error
         } catch {
             throw .usage("no job runs in \(self.directory): \(error)")
         }

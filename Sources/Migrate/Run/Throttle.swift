@@ -22,6 +22,8 @@ final class Throttle: Sendable {
     private let state: Mutex<State>
     private let meter: RunMeter
     private let clock: LocalClock
+    /// What the engine hands over at once: no more than the limits give in a twentieth of a second.
+    private let grants = Mutex<(bytes: Int, keys: Int)>((.max, .max))
 
     init(plan: LimitPlan, latencyMicroseconds: Int64, clock: LocalClock, meter: RunMeter) {
         self.meter = meter
@@ -35,6 +37,9 @@ final class Throttle: Sendable {
     var limits: [LimitName: UInt64] { self.state.withLock { $0.limits } }
     /// What the governor leaves of the speed, 1 = all.
     var share: Double { self.state.withLock { $0.governor.share } }
+
+    /// Most bytes and keys of a copy that should be handed over at once.
+    var grant: (bytes: Int, keys: Int) { self.grants.withLock { $0 } }
 
     /// Changes a limit at once, 0 = none; nil gives it back to the schedule.
     func set(_ name: LimitName, _ perSecond: UInt64?) {
@@ -60,6 +65,14 @@ final class Throttle: Sendable {
                 }
             }
         }
+        let limits = self.limits
+        func part(_ name: LimitName) -> Int {
+            let limit = limits[name] ?? 0
+            return limit == 0
+                ? .max : max(1, Int(clamping: limit / TokenBucket.burstsPerSecond))
+        }
+        let keys = min(part(.snapshotKeys), part(.snapshotCommands))
+        self.grants.withLock { $0 = (part(.snapshotBytes), keys) }
     }
 
     private static func tokens(_ name: LimitName) -> UInt64 {
