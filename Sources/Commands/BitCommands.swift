@@ -74,6 +74,7 @@ extension Execution {
         }
         let total = max(length, offset + patch.count)
         guard total <= StringCommands.maxStringBytes else { throw CommandError.tooLong }
+        try self.limitBytes(total)
         if expiry == 0, total > StringCommands.wholeValueLimit, !patch.contains(0) {
             try patch.withUnsafeBytes { patch in
                 try withDecimal(Int64(offset)) { text in
@@ -82,7 +83,6 @@ extension Execution {
             }
             return
         }
-        try self.limitBytes(total)
         var whole = try self.copyOfValue(key).value ?? []
         if whole.count < total {
             whole.append(contentsOf: repeatElement(0, count: total - whole.count))

@@ -332,6 +332,7 @@ extension StringCommands {
             return
         }
         guard offset <= Int64(maxStringBytes - patch.count) else { throw CommandError.tooLong }
+        try x.limitBytes(max(oldLength ?? 0, Int(offset) + patch.count))
         let expiry = try x.strings.expiry(x.key, now: x.now) ?? 0
         if expiry == 0, !patch.contains(0) {
             x.reply.integer(try x.performAsSent(.setrange))
