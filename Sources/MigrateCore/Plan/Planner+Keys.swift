@@ -113,6 +113,10 @@ extension Planner {
         let sources = replaced.map { DatabaseKey(command.database, command.arguments[$0]) }
             .filter { self.filter.target($0) != nil }
         let targets = sources.compactMap { self.filter.target($0) }
+        guard let database = targets.first?.database else { return [] }
+        guard self.target.isSharded else {
+            return [Self.step([[Words.del] + targets.map(\.key)], database, sources, targets)]
+        }
         return zip(sources, targets).map { source, target in
             Self.step([[Words.del, target.key]], target.database, [source], [target])
         }
