@@ -233,7 +233,7 @@ final class MigrateWorld {
     }
 
     /// One short line for each of the first keys that differ.
-    private static func differences(
+    static func differences(
         _ source: [String: String], _ target: [String: String]
     ) -> [String] {
         Set(source.keys).union(target.keys).sorted()

@@ -59,8 +59,6 @@ actor ClusterSource: Source {
     private var lastAsked: ContinuousClock.Instant?
     private var ticker: Task<Void, Never>?
     private var isStopped = false
-    /// Keys that have to be read because their slots may have moved.
-    private var inDoubt: [SourceUnit] = []
     private var trouble = ""
 
     init(_ configuration: ClusterSourceConfiguration) {
@@ -211,9 +209,8 @@ actor ClusterSource: Source {
         return self.client.address(node)
     }
 
-    /// Asks all masters what they serve and what is on the move; reads what that puts in doubt.
+    /// Asks all masters what they serve and what is on the move.
     private func ask() async throws(SourceError) {
-        let round = self.merge.ask()
         self.lastAsked = ContinuousClock.now
         var moving: Set<Int> = []
         do {
@@ -228,18 +225,13 @@ actor ClusterSource: Source {
         } catch let error as SourceError where error == .stopped {
             throw .stopped
         } catch {
-            // A master is away: what is in doubt stays so until all have answered.
+            // A master is away: what was known holds until all have answered.
             return
         }
         let topology = self.client.topology
         let list = self.list
-        let doubtful = self.merge.answer(
-            owner: { topology.owner($0).flatMap { list.number(of: $0.id) } ?? -1 },
-            moving: moving, round: round)
-        if !doubtful.isEmpty, let shard = self.list.numbers.first {
-            self.inDoubt.append(
-                self.merge.reading(doubtful, of: shard, time: systemMilliseconds()))
-        }
+        self.merge.learn(
+            owner: { topology.owner($0).flatMap { list.number(of: $0.id) } ?? -1 }, moving: moving)
         guard case .streaming = self.phase else { return }
         for number in self.serving where self.shards[number] == nil {
             _ = try await self.open(number, .fresh)
@@ -252,15 +244,7 @@ actor ClusterSource: Source {
         while true {
             if self.isStopped || Task.isCancelled { throw .stopped }
             let isDue = self.lastAsked.map { .now - $0 >= Self.askEvery } ?? true
-            if isDue || self.merge.mustAsk { try await self.ask() }
-            if case .streaming = self.phase, !self.inDoubt.isEmpty {
-                defer { self.inDoubt = [] }
-                return self.inDoubt.map { .unit($0) }
-            }
-            if self.merge.mustAsk {
-                try? await Task.sleep(for: Self.readPause)
-                continue
-            }
+            if isDue { try await self.ask() }
             let events = self.read()
             if !events.isEmpty { return events }
             for number in self.list.numbers {
@@ -380,7 +364,7 @@ actor ClusterSource: Source {
         case .idle(let position, let time):
             self.merge.advance(number, to: position)
             self.shards[number]?.isIdle = true
-            guard self.shards.values.allSatisfy(\.isIdle), self.inDoubt.isEmpty else { return [] }
+            guard self.shards.values.allSatisfy(\.isIdle) else { return [] }
             return [.idle(self.merge.position(number), sourceTimeMilliseconds: time)]
         case .identityChange(let change):
             let old = self.merge.position(number)
