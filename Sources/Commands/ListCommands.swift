@@ -65,7 +65,7 @@ extension ListCommands {
         guard x.count <= 3 else { throw CommandError.arity("\(name)") }
         let fromLeft = effect == .lpop
         guard x.count == 3 else {
-            try x.lists.withElement(x.key, at: fromLeft ? 0 : -1, now: x.now) { x.bulkOrNull($0) }
+            try x.lists.withEnd(x.key, fromLeft ? .left : .right, now: x.now) { x.bulkOrNull($0) }
             try x.performAsSent(effect)
             return
         }

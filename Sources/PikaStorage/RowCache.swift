@@ -4,7 +4,7 @@ import Glibc
 import Synchronization
 
 /// Rows of a store's meta family that were read lately, so that reading them again costs no call of
-/// RocksDB.
+/// RocksDB; also that there is none of a name: a counter that begins, a key that is asked for in vain.
 ///
 /// Always what a read of the store would give. A batch goes through three steps: `beginWrite` makes
 /// its rows unreadable here, RocksDB takes the batch, `endWrite` puts the new rows in their places.
@@ -67,6 +67,8 @@ final class RowCache: @unchecked Sendable {
     enum Lookup {
         /// The value has this many bytes and lies in the buffer.
         case hit(Int)
+        /// The store has no such row.
+        case absent
         /// The store must be asked.
         case miss(Ticket)
     }
@@ -82,16 +84,16 @@ final class RowCache: @unchecked Sendable {
             return .miss(Ticket(hash: hash, version: shard.pointee.version))
         }
         entry.pointee.isHot = true
+        if entry.pointee.isAbsent { return .absent }
         let length = Int(entry.pointee.valueLength)
         buffer.copyMemory(from: entry.value, byteCount: length)
         return .hit(length)
     }
 
-    /// Keeps a row that was read from the store after a miss.
-    func install(_ key: Bytes, _ value: Bytes, _ ticket: Ticket) {
-        guard key.count + value.count <= Self.rowLimitBytes, !AppliedRow.isReserved(key) else {
-            return
-        }
+    /// Keeps a row that was read from the store after a miss; nil: there is none.
+    func install(_ key: Bytes, _ value: Bytes?, _ ticket: Ticket) {
+        guard key.count + (value?.count ?? 0) <= Self.rowLimitBytes, !AppliedRow.isReserved(key)
+        else { return }
         let shard = shard(ticket.hash)
         shard.pointee.acquire()
         defer { shard.pointee.release() }
@@ -178,6 +180,8 @@ private struct Entry {
     var isHot = false
     /// A batch is writing the row.
     var isBusy = false
+    /// There is no such row.
+    var isAbsent = false
 }
 
 extension UnsafeMutablePointer<Entry> {
@@ -207,6 +211,8 @@ private struct Shard: ~Copyable {
     private var hand = 0
 
     private static let initialBuckets = 16
+    /// Room for the value of a row that is not there: a number, or the head of a collection.
+    private static let absentRoomBytes = 32
     /// Attempts to take the lock before the thread lets others run.
     private static let spinLimit = 200
 
@@ -252,9 +258,9 @@ private struct Shard: ~Copyable {
         return nil
     }
 
-    mutating func insert(_ key: Bytes, _ value: Bytes, hash: UInt64) {
+    mutating func insert(_ key: Bytes, _ value: Bytes?, hash: UInt64) {
         // Values often grow by a little: counters, metas.
-        let capacity = (value.count + 15) & ~15
+        let capacity = value.map { ($0.count + 15) & ~15 } ?? Self.absentRoomBytes
         let size = MemoryLayout<Entry>.size + key.count + capacity
         // A row that would push out all others is not worth it.
         guard size + 16 <= limitBytes else { return }
@@ -264,9 +270,10 @@ private struct Shard: ~Copyable {
         entry.initialize(
             to: Entry(
                 next: buckets[bucket], hash: hash, keyLength: UInt32(key.count),
-                valueLength: UInt32(value.count), valueCapacity: UInt32(capacity)))
+                valueLength: UInt32(value?.count ?? 0), valueCapacity: UInt32(capacity),
+                isAbsent: value == nil))
         entry.key.put(key, at: 0)
-        entry.value.put(value, at: 0)
+        if let value { entry.value.put(value, at: 0) }
         buckets[bucket] = entry
         entryCount += 1
         usedBytes += entry.costBytes
@@ -286,6 +293,7 @@ private struct Shard: ~Copyable {
         entry.value.put(value, at: 0)
         entry.pointee.valueLength = UInt32(value.count)
         entry.pointee.isBusy = false
+        entry.pointee.isAbsent = false
     }
 
     mutating func remove(_ entry: UnsafeMutablePointer<Entry>, hash: UInt64) {

@@ -84,9 +84,10 @@ public final class StoreTransaction {
         let buffer = core.pointee.pins.buffer()
         switch cache._withUnsafeGuaranteedRef({ $0.copy(key, to: buffer) }) {
         case .hit(let length): return Bytes(start: buffer, count: length)
+        case .absent: return nil
         case .miss(let ticket):
             let row = try readStore(family, key)
-            if let row { cache._withUnsafeGuaranteedRef { $0.install(key, row, ticket) } }
+            cache._withUnsafeGuaranteedRef { $0.install(key, row, ticket) }
             return row
         }
     }
@@ -170,7 +171,10 @@ public final class StoreTransaction {
                 AppliedRow.encode(applied, into: value)
             }
         }
-        guard core.pointee.overlay.rowCount != 0 else { return .done }
+        guard core.pointee.overlay.rowCount != 0 else {
+            core.pointee.reset()
+            return .done
+        }
         var error = pk_error()
         let rows = core.pointee.overlay.rows
         let rowCount = core.pointee.overlay.rowCount
@@ -186,17 +190,17 @@ public final class StoreTransaction {
             }
             throw takeError(&error, path: store.path)
         }
-        core.pointee.overlay.reset()
+        core.pointee.reset()
         return .done
     }
 
     /// Forgets all rows.
-    public func reset() { core.pointee.overlay.reset() }
+    public func reset() { core.pointee.reset() }
 
     /// Goes on with another store of the same kind (FLUSHDB, reopening); forgets all rows.
     public func rebind(to store: Store) {
         precondition(store.kind == kind, "a transaction of \(kind) can't go on with \(store.kind)")
-        core.pointee.overlay.reset()
+        core.pointee.reset()
         core.pointee.bind(to: store)
         self.store = store
     }

@@ -9,6 +9,8 @@ struct TransactionCore {
     /// The store's cache; the transaction holds the store.
     private(set) var cache: Unmanaged<RowCache>?
     var overlay = Overlay()
+    /// Elements that the group's next LPOPs will want.
+    var ahead = ListAhead()
     /// The `pk_batch`.
     let batch: OpaquePointer
     /// The `pk_snapshot` of `withSnapshot`.
@@ -25,6 +27,12 @@ struct TransactionCore {
     mutating func bind(to store: Store) {
         handle = store.handle
         cache = store.rowCache.map { .passUnretained($0) }
+    }
+
+    /// Forgets what belongs to one group.
+    mutating func reset() {
+        overlay.reset()
+        ahead.clear()
     }
 
     mutating func deallocate() {
