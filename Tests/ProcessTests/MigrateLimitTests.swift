@@ -45,7 +45,6 @@ struct MigrateLimitTests {
         #expect(metrics.text.contains("\npika_migrate_keys_total{type=\"string\"} \(Self.keys)\n"))
         world.tool.signal(SIGTERM)
         #expect(world.tool.waitForExit() == 0)
-        #expect(try world.ask("status").code == 2)
     }
 
     /// Keys in one handing over of each of the workers, and the bucket's burst.
