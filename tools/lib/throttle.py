@@ -13,10 +13,15 @@ REACTION_LIMIT = 0.1  # seconds from CONFIG SET on
 
 
 class Relay:
-    """Stands between a replica and its master's two services; notes what the master sent."""
+    """Stands between a replica and its master's two services; notes what the replica got.
+
+    It holds little on the way: a buffer that grows, of its own or of its socket, would let bytes pass
+    here that the replica has not taken yet.
+    """
 
     PIECE = 64 << 10
-    HELD = 1 << 20  # bytes held for a slow replica before the master is no longer read
+    HELD = 64 << 10  # bytes held for a slow replica before the master is no longer read
+    SOCKET_BUFFER = 64 << 10
 
     def __init__(self, port, target):
         self.times, self.sums = [], [0]
@@ -49,6 +54,7 @@ class Relay:
             return
         for end, other in ((master, replica), (replica, master)):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.SOCKET_BUFFER)
             end.setblocking(False)
             self.pairs[end] = {"other": other, "held": bytearray(), "counts": end is master}
             self.selector.register(end, selectors.EVENT_READ)
@@ -59,10 +65,6 @@ class Relay:
                 data = end.recv(self.PIECE)
                 if not data:
                     return self.close(end)
-                if self.pairs[end]["counts"]:
-                    with self.lock:
-                        self.times.append(time.monotonic())
-                        self.sums.append(self.sums[-1] + len(data))
                 self.pairs[end]["held"] += data
             self.push(end)
             if events & selectors.EVENT_WRITE:
@@ -76,9 +78,15 @@ class Relay:
         held, other = pair["held"], pair["other"]
         if held:
             try:
-                del held[:other.send(held)]
+                count = other.send(held)
             except BlockingIOError:
-                pass
+                count = 0
+            if count:
+                del held[:count]
+                if pair["counts"]:
+                    with self.lock:
+                        self.times.append(time.monotonic())
+                        self.sums.append(self.sums[-1] + count)
         for each in (end, other):
             mine, theirs = self.pairs[each]["held"], self.pairs[self.pairs[each]["other"]]["held"]
             wanted = (selectors.EVENT_READ if len(mine) < self.HELD else 0) \

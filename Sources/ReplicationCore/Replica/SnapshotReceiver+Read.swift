@@ -131,8 +131,10 @@ extension SnapshotReceiver {
             ? self.configuration.chunkBytes
             : min(self.configuration.pikaChunkBytes, WireLimits.maxFileChunkBytes64)
         if self.limitBytesPerSecond > 0 {
-            // 25 ms of the rate: less than the burst of a token bucket.
-            let share = self.limitBytesPerSecond / 40
+            // A chunk comes at once, on top of the bucket's burst of 40 ms: with 10 ms of the rate any
+            // 100 ms hold at most 1.5 of their share. A real Pika has four requests in flight and no
+            // more: 25 ms each, so that the rate is reached over a way of 100 ms.
+            let share = self.limitBytesPerSecond / (self.configuration.isPeer ? 100 : 40)
             bytes = min(bytes, max(self.configuration.leastChunkBytes, share & ~4_095))
         }
         return bytes
