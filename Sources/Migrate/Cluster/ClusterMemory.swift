@@ -207,18 +207,11 @@ struct ClusterMemory: TargetMemory {
         database: Int, _ body: ([[UInt8]]) async throws(RunError) -> Bool
     ) async throws(RunError) {
         for node in self.client.topology.masters {
-            var cursor = Array("0".utf8)
-            repeat {
-                let words = [Array("SCAN".utf8), cursor, Array("COUNT".utf8), Array("1000".utf8)]
-                let reply = try await self.client.send(node, [words]).first ?? .null
-                guard let parts = reply.elements, parts.count == 2, let next = parts[0].bytes,
-                    let names = parts[1].elements
-                else { throw TargetServer.error(reply, "SCAN") }
-                let keys = names.compactMap(\.bytes)
-                    .filter { !$0.starts(with: KeyFilter.reservedPrefix) }
-                guard try await body(keys) else { return }
-                cursor = next
-            } while cursor != Array("0".utf8)
+            let client = self.client
+            let wantsMore = try await TargetServer.scan(body) { words async throws(RunError) in
+                try await client.send(node, [words]).first ?? .null
+            }
+            guard wantsMore else { return }
         }
     }
 

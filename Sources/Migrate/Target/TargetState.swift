@@ -98,19 +98,10 @@ struct TargetState: Sendable {
         database: Int, _ body: ([[UInt8]]) async throws(RunError) -> Bool
     ) async throws(RunError) {
         try await TargetServer.select(self.connection, database)
-        var cursor = Array("0".utf8)
-        repeat {
-            let reply = try await TargetServer.send(
-                self.connection,
-                [Array("SCAN".utf8), cursor] + [Array("COUNT".utf8), Array("1000".utf8)])
-            guard let parts = reply.elements, parts.count == 2, let next = parts[0].bytes,
-                let names = parts[1].elements
-            else { throw TargetServer.error(reply, "SCAN") }
-            let keys = names.compactMap(\.bytes)
-                .filter { !$0.starts(with: KeyFilter.reservedPrefix) }
-            guard try await body(keys) else { return }
-            cursor = next
-        } while cursor != Array("0".utf8)
+        let connection = self.connection
+        _ = try await TargetServer.scan(body) { words async throws(RunError) in
+            try await TargetServer.send(connection, words)
+        }
     }
 
     /// Empties a database and waits until it is empty: a Pika does it in the background.
@@ -151,5 +142,30 @@ struct TargetState: Sendable {
             let reply = try await TargetServer.send(self.connection, request)
             if reply.failure != nil { throw TargetServer.error(reply, "FLUSHDB") }
         }
+    }
+}
+
+extension TargetServer {
+    /// Calls `body` with pages of a server's names, without our own, until it wants no more.
+    ///
+    /// - Parameter send: Carries out one `SCAN`.
+    /// - Returns: Whether `body` wants more.
+    static func scan(
+        _ body: ([[UInt8]]) async throws(RunError) -> Bool,
+        _ send: ([[UInt8]]) async throws(RunError) -> RedisReply
+    ) async throws(RunError) -> Bool {
+        var cursor = Array("0".utf8)
+        repeat {
+            let reply = try await send(
+                [Array("SCAN".utf8), cursor, Array("COUNT".utf8), Array("1000".utf8)])
+            guard let parts = reply.elements, parts.count == 2, let next = parts[0].bytes,
+                let names = parts[1].elements
+            else { throw TargetServer.error(reply, "SCAN") }
+            let keys = names.compactMap(\.bytes)
+                .filter { !$0.starts(with: KeyFilter.reservedPrefix) }
+            guard try await body(keys) else { return false }
+            cursor = next
+        } while cursor != Array("0".utf8)
+        return true
     }
 }
