@@ -169,6 +169,44 @@ struct ShardMergeTests {
         #expect(reads == [false, true, true, false])
     }
 
+    @Test("A shard that is emptied empties its own slots, and those on the move")
+    func emptied() {
+        let onTheMove = KeyHash.slot(Array("b".utf8))
+        var merge = Self.merge(moving: [onTheMove])
+        for text in ["FLUSHALL", "FLUSHDB"] {
+            #expect(
+                merge.unit(Self.unit(text, 11), of: 0).emptiedSlots == [Self.slot, onTheMove])
+        }
+        #expect(merge.unit(Self.unit("SET a 1", 12), of: 0).emptiedSlots == nil)
+    }
+
+    @Test("A marker keeps what an earlier run had of the other shards, through two kills")
+    func marks() {
+        let keys = [DatabaseKey(0, Array("a".utf8)), DatabaseKey(0, Array("b".utf8))]
+        func place(_ first: UInt64, _ second: UInt64, _ shard: Int) -> SourcePosition {
+            .cluster(
+                ClusterPosition(
+                    shard: shard, shards: [0: Self.place(first), 1: Self.place(second)]))
+        }
+        // The first run: the worker has 11 of shard 0 and 21 of shard 1; the checkpoint is older.
+        var marker = Marker(epoch: 1, position: place(11, 21, 1), horizon: nil)
+        for end in [place(12, 20, 0), place(13, 20, 0)] {
+            // Killed again before shard 1's stream is where it was.
+            var router = UnitRouter(filter: KeyFilter(), workers: 1, markers: [0: [0: marker]])
+            #expect(
+                router.route([keys[0]], end: end, database: 0, mustRefresh: false)
+                    == .execute(executor: 0, workers: [0]))
+            marker.position = router.mark(end, place: 0, lane: 0)
+        }
+        var router = UnitRouter(filter: KeyFilter(), workers: 1, markers: [0: [0: marker]])
+        #expect(
+            router.route([keys[1]], end: place(13, 21, 1), database: 0, mustRefresh: false)
+                == .done)
+        #expect(
+            router.route([keys[1]], end: place(13, 22, 1), database: 0, mustRefresh: false)
+                == .execute(executor: 0, workers: [0]))
+    }
+
     @Test("A place in all shards is kept whole, and every shorter text is refused")
     func codec() throws {
         let position = SourcePosition.cluster(

@@ -92,6 +92,11 @@ struct ClusterProcessTests {
             }
         }
         try world.waitUntilEqual(world.masters.map(\.port), [target.port], tool)
+        // The other masters' keys stay.
+        let last = try #require(BlockingClient(port: world.masters[2].port))
+        #expect(last.call("FLUSHALL") == .text("OK"))
+        self.write(world, 240)
+        try world.waitUntilEqual(world.masters.map(\.port), [target.port], tool)
 
         let first = world.masters[0]
         try world.waitForReplicas()

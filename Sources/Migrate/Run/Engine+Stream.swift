@@ -9,7 +9,12 @@ extension Engine {
         self.meter.update { $0.units += 1 }
         let database = unit.commands.first?.database ?? 0
         if case .flush(let databases) = plan.action {
-            return try await self.flush(databases, unit)
+            if let slots = unit.emptiedSlots {
+                try await self.flush(databases, unit, slots)
+            } else {
+                try await self.flush(databases, unit)
+            }
+            return
         }
         self.lastEnd = unit.end
         switch plan.action {
@@ -110,6 +115,8 @@ extension Engine {
 
     /// Hands a unit to the worker of a lane.
     private func give(_ lane: Int, _ unit: WorkUnit, time: Int64) async {
+        var unit = unit
+        unit.end = self.router.mark(unit.end, place: unit.database, lane: lane)
         guard self.planner.target.isSharded else {
             return await self.push(lane, .unit(unit), time: time)
         }
@@ -174,5 +181,31 @@ extension Engine {
         }
         try await self.keeper.commit(.stream(unit.end))
         for worker in self.queues.indices { await self.push(worker, .watch, time: 0) }
+    }
+    /// A part of a Redis Cluster was emptied: what the target has of its slots is read anew, which
+    /// leaves alone what the other parts have and what was written since.
+    private func flush(
+        _ databases: [Int], _ unit: SourceUnit, _ slots: Set<Int>
+    ) async throws(RunError) {
+        await self.drain()
+        for database in databases where database < self.planner.target.databases {
+            try await self.state.scan(database: database) { names throws(RunError) in
+                for name in names where slots.contains(KeyHash.slot(name)) {
+                    let key = DatabaseKey(0, name)
+                    guard let lane = self.planner.filter.target(key).map(self.router.lane) else {
+                        continue
+                    }
+                    // Not yet its end: that is reached with the last of them.
+                    try await self.refresh(
+                        [key], executor: lane, workers: [lane], end: unit.start,
+                        time: unit.sourceTimeMilliseconds)
+                }
+                return !Task.isCancelled
+            }
+        }
+        await self.drain()
+        guard !Task.isCancelled else { throw .stopped }
+        self.lastEnd = unit.end
+        try await self.keeper.commit(.stream(unit.end))
     }
 }

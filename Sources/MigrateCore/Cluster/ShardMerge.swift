@@ -6,6 +6,8 @@
 /// slot moves is found out by asking now and then, which may come too late; but the last word of the
 /// old owner's stream about a key is always that `DEL`. So what a `DEL` removes is always read, too:
 /// the target is right behind it, whatever was carried out in the wrong order before.
+///
+/// A shard that is emptied empties its own slots only.
 public struct ShardMerge: Sendable {
     /// How far each shard has been given out.
     public private(set) var positions: [Int: RedisPosition]
@@ -35,8 +37,14 @@ public struct ShardMerge: Sendable {
         unit.end = self.position(shard)
         for command in unit.commands where !command.arguments.isEmpty {
             let name = CommandKeys.name(command)
-            guard let entry = CommandKeys.entry(name),
-                let places = CommandKeys.positions(command.arguments, entry.places)
+            guard let entry = CommandKeys.entry(name) else { continue }
+            if entry.role == .flushAll || entry.role == .flushDatabase {
+                unit.emptiedSlots = Set(
+                    self.owners.indices.filter {
+                        self.owners[$0] == shard || self.moving.contains($0)
+                    })
+            }
+            guard let places = CommandKeys.positions(command.arguments, entry.places)
             else { continue }
             for place in places {
                 let slot = KeyHash.slot(command.arguments[place])

@@ -134,6 +134,16 @@ public struct UnitRouter: Sendable {
         return horizon
     }
 
+    /// What a lane's marker tells behind a unit: the unit's end, and of all other logs of the source
+    /// what the earlier run's marker told.
+    ///
+    /// Each log goes on from the checkpoint for itself: at a unit of one, another may still be before
+    /// what the lane has had of it. A marker that forgot that would have it carried out twice after
+    /// the next kill.
+    public func mark(_ end: SourcePosition, place: Int, lane: Int) -> SourcePosition {
+        self.markers[place]?[lane].map { end.merged($0.position) } ?? end
+    }
+
     /// Forgets what the stream has passed.
     public mutating func passed(_ end: SourcePosition) {
         guard self.skips.count > Self.maxSkips else { return }

@@ -119,6 +119,8 @@ public struct SourceUnit: Sendable, Equatable {
     public var sourceTimeMilliseconds: Int64
     /// What its keys have become can't be told from it: they are read from the source.
     public var mustRead = false
+    /// It empties these hash slots, not the whole database: a part of a Redis Cluster ran it.
+    public var emptiedSlots: Set<Int>?
 
     /// A unit from its parts.
     public init(
