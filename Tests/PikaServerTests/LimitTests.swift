@@ -67,6 +67,20 @@ struct LimitTests {
         #expect(reader.read() == .simple("PONG"))
     }
 
+    @Test("Who closes his half before he reads gets all that he asked for")
+    func halfClosed() throws {
+        let server = try LoopbackServer()
+        let client = try server.client()
+        let value = String(repeating: "v", count: 64 << 10)
+        #expect(client.call("SET", "k", value) == .simple("OK"))
+        // The replies are far more than sockets hold.
+        let count = 500
+        client.send(String(repeating: LoopbackClient.encode(["GET", "k"]), count: count))
+        client.endSending()
+        for _ in 0..<count { #expect(client.read() == .bulk(value)) }
+        #expect(client.read() == .closed)
+    }
+
     @Test("A client that goes away in the middle of a long reply leaves nothing behind")
     func lostReader() throws {
         let server = try LoopbackServer("max-conn-rbuf-size : 128M", "client-output-limit : 1M")

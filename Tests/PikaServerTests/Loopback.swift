@@ -51,6 +51,9 @@ final class LoopbackClient {
         }
     }
 
+    /// Closes the client's half of the connection.
+    func endSending() { shutdown(descriptor, Int32(SHUT_WR)) }
+
     static func encode(_ words: [String]) -> String {
         words.reduce("*\(words.count)\r\n") { $0 + "$\($1.utf8.count)\r\n\($1)\r\n" }
     }

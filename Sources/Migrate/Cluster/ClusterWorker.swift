@@ -16,6 +16,7 @@ struct ClusterWorker: Sendable {
     let epoch: UInt64
     let meter: RunMeter
     let letters: DeadLetters
+    let throttle: Throttle
 
     /// A connection to a master, and the script's digest there.
     private struct Link {
@@ -117,6 +118,7 @@ struct ClusterWorker: Sendable {
         var trouble = "no master for a slot"
         while true {
             let topology = self.client.topology
+            let began = Throttle.now()
             var pending: [(SlotBulk.Window, EventLoopFuture<ReplyWindow>)] = []
             for window in bulk.windows({ topology.owner($0)?.id }) {
                 let link = try await self.link(window.node, topology, &links)
@@ -129,6 +131,7 @@ struct ClusterWorker: Sendable {
                     throw .targetLost("a slot moved under a key that was being copied")
                 }
             }
+            await self.throttle.rest(after: Throttle.now() - began)
             if bulk.isDone { break }
             try await self.wait(patience, trouble)
         }
@@ -163,6 +166,7 @@ struct ClusterWorker: Sendable {
         var trouble = "no master for a slot"
         while !waiting.isEmpty {
             let topology = self.client.topology
+            let began = Throttle.now()
             var windows: [String: (commands: CommandBuffer, units: [SlotUnits])] = [:]
             var again: [SlotUnits] = []
             for unit in waiting {
@@ -190,6 +194,7 @@ struct ClusterWorker: Sendable {
                 let replies = try await TargetConnection.replies(future)
                 again += try self.take(replies, units, &trouble)
             }
+            await self.throttle.rest(after: Throttle.now() - began)
             waiting = again
             if !waiting.isEmpty { try await self.wait(patience, trouble) }
         }

@@ -291,7 +291,7 @@ extension Job {
             let worker = ClusterWorker(
                 index: index, queue: queue, client: cluster.client, ledger: cluster.ledger,
                 server: beginning.server, epoch: beginning.checkpoint.epoch, meter: self.meter,
-                letters: self.letters)
+                letters: self.letters, throttle: self.throttle)
             return {
                 do throws(RunError) { return .success(try await worker.run()) } catch {
                     return .failure(error)
