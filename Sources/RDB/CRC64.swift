@@ -24,6 +24,36 @@ public struct CRC64: Sendable, Equatable {
         return crc.value
     }
 
+    /// The checksum of the same bytes with `count` zero bytes behind them.
+    ///
+    /// The checksum begins with 0 and is linear, so this also tells how a change of some bytes changes
+    /// the checksum of all that was written since: by the checksum of the difference, moved so far.
+    public func followedByZeros(_ count: UInt64) -> CRC64 {
+        var factor: UInt64 = 1 << 63
+        // x to the 8th; the highest bit stands for 1, the next one for x.
+        var power: UInt64 = 1 << 55
+        var rest = count
+        while rest > 0 {
+            if rest & 1 == 1 { factor = Self.product(factor, power) }
+            power = Self.product(power, power)
+            rest >>= 1
+        }
+        return CRC64(value: Self.product(self.value, factor))
+    }
+
+    /// The product of two polynomials, modulo that of the checksum.
+    private static func product(_ left: UInt64, _ right: UInt64) -> UInt64 {
+        var sum: UInt64 = 0
+        var shifted = right
+        for bit in stride(from: 63, through: 0, by: -1) {
+            if left >> UInt64(bit) & 1 == 1 { sum ^= shifted }
+            shifted = shifted & 1 == 1 ? (shifted >> 1) ^ Self.reflected : shifted >> 1
+        }
+        return sum
+    }
+
+    private static let reflected: UInt64 = 0x95ac_9329_ac4b_c9b5
+
     /// Eight bytes a round: each table is the one before it, shifted by one byte more.
     private static func run(
         _ start: UInt64, _ bytes: UnsafeRawBufferPointer, _ tables: UnsafeBufferPointer<UInt64>
@@ -54,11 +84,10 @@ public struct CRC64: Sendable, Equatable {
     }
 
     private static let tables: ContiguousArray<UInt64> = {
-        let reflected: UInt64 = 0x95ac_9329_ac4b_c9b5
         var tables = ContiguousArray<UInt64>(repeating: 0, count: 8 * 256)
         for index in 0..<256 {
             var crc = UInt64(index)
-            for _ in 0..<8 { crc = crc & 1 == 1 ? (crc >> 1) ^ reflected : crc >> 1 }
+            for _ in 0..<8 { crc = crc & 1 == 1 ? (crc >> 1) ^ Self.reflected : crc >> 1 }
             tables[index] = crc
         }
         for index in 256..<(8 * 256) {

@@ -9,13 +9,25 @@
 ///     writer.end()
 ///     file.write(writer.takeBytes())
 ///
-/// The element count stands before the elements, so it must be known and kept. Redis 5 and newer
-/// load version 9, Redis 7.2 and Valkey version 11; the encodings are the same.
+/// The element count stands before the elements. Where it is not known, `beginOpenKey` leaves room for
+/// it, and `endOpenKey` fills it in, or tells which bytes of the file are to be written anew.
+/// Redis 5 and newer load version 9, Redis 7.2 and Valkey version 11; the encodings are the same.
 public struct RDBWriter: Sendable {
     private var bytes = ContiguousArray<UInt8>()
     private var crc = CRC64()
-    /// Elements that the open key still needs.
+    /// Elements that the key under way still needs.
     private var missing: UInt64 = 0
+    /// The key whose length is filled in at its end.
+    private var open: OpenLength?
+    /// Bytes that were handed out.
+    private var takenCount: UInt64 = 0
+
+    private struct OpenLength {
+        /// Where its eight bytes stand in the file.
+        var offset: UInt64
+        var value: UInt64 = 0
+        var isText: Bool
+    }
 
     /// A writer that has written the header; `version` is 5 to 12.
     public init(version: Int = 9) {
@@ -30,6 +42,7 @@ public struct RDBWriter: Sendable {
     /// Hands out what was written since the last call.
     public mutating func takeBytes() -> ContiguousArray<UInt8> {
         self.bytes.withUnsafeBytes { self.crc.update($0) }
+        self.takenCount += UInt64(self.bytes.count)
         defer { self.bytes = ContiguousArray() }
         return self.bytes
     }
@@ -43,7 +56,7 @@ public struct RDBWriter: Sendable {
 
     /// The database of the keys that follow.
     public mutating func selectDatabase(_ database: UInt64) {
-        precondition(self.missing == 0, "the key before is incomplete")
+        precondition(self.missing == 0 && self.open == nil, "the key before is incomplete")
         self.bytes.append(254)
         RDBEncoding.append(length: database, to: &self.bytes)
     }
@@ -61,18 +74,62 @@ public struct RDBWriter: Sendable {
     public mutating func beginKey(
         _ name: [UInt8], kind: RDBKind, elementCount: UInt64, deadlineMilliseconds: Int64?
     ) {
-        precondition(self.missing == 0, "the key before is incomplete")
+        self.beginKey(name, kind, deadlineMilliseconds)
+        if kind != .string { RDBEncoding.append(length: elementCount, to: &self.bytes) }
+        self.missing = kind == .string ? 1 : elementCount
+    }
+
+    /// Begins a key whose number of elements is not known, or a string whose length is not; at least one
+    /// element, or the pieces of the string, must follow, then ``endOpenKey()``.
+    public mutating func beginOpenKey(
+        _ name: [UInt8], kind: RDBKind, deadlineMilliseconds: Int64?
+    ) {
+        self.beginKey(name, kind, deadlineMilliseconds)
+        // A length of 64 bits, of whatever value.
+        self.bytes.append(0x81)
+        self.open = OpenLength(
+            offset: self.takenCount + UInt64(self.bytes.count), isText: kind == .string)
+        RDBEncoding.appendBig(UInt64(0), to: &self.bytes)
+    }
+
+    /// Adds a piece of a string that was begun by ``beginOpenKey(_:kind:deadlineMilliseconds:)``.
+    public mutating func append(piece: some Collection<UInt8>) {
+        precondition(self.open?.isText == true, "no string is under way")
+        self.bytes.append(contentsOf: piece)
+        self.open?.value += UInt64(piece.count)
+    }
+
+    /// Ends a key that was begun open.
+    ///
+    /// - Returns: What must replace bytes that were handed out already; nil = nothing.
+    public mutating func endOpenKey() -> RDBPatch? {
+        guard let open = self.open else { preconditionFailure("no key is open") }
+        precondition(open.isText || open.value > 0, "a collection without elements")
+        self.open = nil
+        let length = withUnsafeBytes(of: open.value.bigEndian) { Array($0) }
+        guard open.offset < self.takenCount else {
+            let at = Int(open.offset - self.takenCount)
+            for (index, byte) in length.enumerated() { self.bytes[at + index] = byte }
+            return nil
+        }
+        // There were zeros: the difference is the length itself.
+        let change = CRC64(value: CRC64.checksum(length)).followedByZeros(
+            self.takenCount - open.offset - UInt64(length.count))
+        self.crc = CRC64(value: self.crc.value ^ change.value)
+        return RDBPatch(offset: open.offset, bytes: length)
+    }
+
+    private mutating func beginKey(_ name: [UInt8], _ kind: RDBKind, _ deadline: Int64?) {
+        precondition(self.missing == 0 && self.open == nil, "the key before is incomplete")
         guard let encoding = RDBEncoding.number(of: kind) else {
             preconditionFailure("no \(kind) is written")
         }
-        if let deadlineMilliseconds {
+        if let deadline {
             self.bytes.append(252)
-            RDBEncoding.appendLittle(deadlineMilliseconds, to: &self.bytes)
+            RDBEncoding.appendLittle(deadline, to: &self.bytes)
         }
         self.bytes.append(encoding)
         self.append(text: name)
-        if kind != .string { RDBEncoding.append(length: elementCount, to: &self.bytes) }
-        self.missing = kind == .string ? 1 : elementCount
     }
 
     /// Adds the string, an element of a list or a member of a set.
@@ -114,7 +171,7 @@ public struct RDBWriter: Sendable {
 
     /// The end record and the checksum of everything.
     public mutating func end() {
-        precondition(self.missing == 0, "the key before is incomplete")
+        precondition(self.missing == 0 && self.open == nil, "the key before is incomplete")
         self.bytes.append(255)
         var crc = self.crc
         self.bytes.withUnsafeBytes { crc.update($0) }
@@ -122,6 +179,10 @@ public struct RDBWriter: Sendable {
     }
 
     private mutating func countElement() {
+        if self.open?.isText == false {
+            self.open?.value += 1
+            return
+        }
         precondition(self.missing > 0, "more elements than were announced")
         self.missing -= 1
     }
@@ -129,4 +190,12 @@ public struct RDBWriter: Sendable {
     private mutating func append(text: [UInt8]) {
         text.withUnsafeBytes { RDBEncoding.append(text: $0, to: &self.bytes) }
     }
+}
+
+/// Bytes of a file that are to be written over those that stand there.
+public struct RDBPatch: Sendable, Equatable {
+    /// Where, in bytes from the file's beginning.
+    public var offset: UInt64
+    /// What.
+    public var bytes: [UInt8]
 }

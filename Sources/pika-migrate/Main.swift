@@ -22,7 +22,7 @@ struct SettingFlags: ParsableArguments {
     @Option(help: "The source: redis://[user@]host:port.")
     var from: String?
 
-    @Option(help: "The target: pika://host:port or redis://host:port.")
+    @Option(help: "The target: pika://host:port, redis://host:port, rdb:PATH or aof:PATH.")
     var to: String?
 
     @Option(help: "The job's directory.")

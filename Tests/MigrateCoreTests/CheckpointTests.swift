@@ -65,4 +65,24 @@ struct CheckpointTests {
             }
         }
     }
+
+    @Test("A log's mark reads back, and no prefix of it does", arguments: Self.positions)
+    func logMarks(_ position: SourcePosition) throws {
+        var mark = LogMark(job: "job", epoch: 3)
+        mark.sizeBytes = 70_000
+        mark.tailHash = .max
+        mark.databases = [0, 7]
+        mark.markers = [
+            0: Marker(epoch: 3, position: position, horizon: nil),
+            7: Marker(epoch: 2, position: position, horizon: position),
+        ]
+        mark.low = position
+        let bytes = mark.encode()
+        #expect(try LogMark(decoding: bytes) == mark)
+        for count in 0..<bytes.count {
+            #expect(throws: StateCodecError.self) {
+                try LogMark(decoding: Array(bytes.prefix(count)))
+            }
+        }
+    }
 }

@@ -25,6 +25,61 @@ struct RDBWriterTests {
         }
     }
 
+    @Test("Keys of unknown length decode and check, wherever the bytes before their end were taken")
+    func openKeys() throws {
+        for seed in 0..<40 {
+            var random = SystemRandomNumberGenerator()
+            var file: [UInt8] = []
+            var writer = RDBWriter()
+            let take: (inout RDBWriter) -> Void = { writer in
+                guard Int.random(in: 0..<3, using: &random) == 0 || seed == 0 else { return }
+                file += writer.takeBytes()
+            }
+            func end(_ writer: inout RDBWriter) {
+                guard let patch = writer.endOpenKey() else { return }
+                for (index, byte) in patch.bytes.enumerated() {
+                    file[Int(patch.offset) + index] = byte
+                }
+            }
+            writer.selectDatabase(0)
+            take(&writer)
+            writer.beginOpenKey([0x6c], kind: .list, deadlineMilliseconds: 5)
+            for number in 0..<300 {
+                take(&writer)
+                writer.append([UInt8(truncatingIfNeeded: number)])
+            }
+            end(&writer)
+            take(&writer)
+            writer.beginOpenKey([0x73], kind: .string, deadlineMilliseconds: nil)
+            for _ in 0..<9 {
+                take(&writer)
+                writer.append(piece: [UInt8](repeating: 7, count: 1_000))
+            }
+            end(&writer)
+            writer.beginOpenKey([0x7a], kind: .sortedSet, deadlineMilliseconds: nil)
+            take(&writer)
+            writer.append(member: [0x6d], score: 1.5)
+            take(&writer)
+            end(&writer)
+            writer.end()
+            file += writer.takeBytes()
+            let lines = try Transcript.of(file) { 100 }.lines
+            #expect(lines.last == "end verified")
+            #expect(lines.contains { $0.hasSuffix("sortedSet 6d=3ff8000000000000") })
+            #expect(lines.contains { $0.contains("list 00,01,02,") && $0.hasSuffix(",2a,2b") })
+        }
+    }
+
+    @Test("The checksum of bytes with zeros behind them is found without the zeros")
+    func zeros() {
+        for count in [0, 1, 7, 8, 9, 255, 4_096, 70_001] {
+            let bytes: [UInt8] = [1, 2, 3, 250]
+            let whole = CRC64.checksum(bytes + [UInt8](repeating: 0, count: count))
+            let moved = CRC64(value: CRC64.checksum(bytes)).followedByZeros(UInt64(count))
+            #expect(moved.value == whole, "\(count) zeros")
+        }
+    }
+
     /// One key of each kind.
     static func file(version: Int, takesOften: Bool = false) -> [UInt8] {
         var writer = RDBWriter(version: version)

@@ -119,7 +119,8 @@ actor CheckpointKeeper {
         switch phase {
         case .stream(let position), .done(let position):
             try await self.state.keepLow(position, epoch: next.epoch)
-        case .copying, .snapshot: break
+        case .snapshot: try await self.state.keepCopied()
+        case .copying: break
         }
         try self.files.write(next)
         self.meter.update { figures in

@@ -68,6 +68,13 @@ public struct Endpoint: Sendable {
         }
     }
 
+    /// A file instead of a server: nothing connects to it.
+    init(file path: String) {
+        self.scheme = "file"
+        self.address = RedisAddress(host: path, port: 0)
+        self.passwordVariable = ""
+    }
+
     /// The password as it is now; nil = none.
     public func password() throws(RunError) -> [UInt8]? {
         if let passwordFile {

@@ -15,13 +15,19 @@ extension Engine {
         let isAnother = self.resume.hasPartOfCopy && !start.isResumed && !self.resume.merges
         let isPart = start.reason == .newShard
         if start.reason != .firstCopy || isAnother, !isPart { self.resume.isReconciling = true }
+        if self.planner.target.isFile, !start.isResumed, !isPart {
+            // The file begins anew: nothing of what was there is left.
+            self.resume.isReconciling = false
+            self.resume.replaces = false
+        }
         self.resume.hasPartOfCopy = true
         let reconciles = self.resume.isReconciling
         if !start.isResumed, !isPart {
+            // First of all: without markers, or a file's content, there is no stream to go on with.
+            try await self.keeper.commit(.copying, isReconciling: reconciles)
             // Positions of another history would cover units that were never applied.
             try await self.state.removeMarkers(
                 workers: self.queues.count, databases: self.targetDatabases())
-            try await self.keeper.commit(.copying, isReconciling: reconciles)
         }
         self.router.restart()
         if start.isResumed || reconciles || start.mayRepeat { self.resume.replaces = true }

@@ -11,6 +11,7 @@ extension Job {
         var state: any TargetMemory
         var keeperState: any TargetMemory
         var cluster: ClusterMemory?
+        var log: CommandLog?
         var checkpoint: Checkpoint
         var from: SourceStart
         var resume: ResumeState
@@ -18,9 +19,9 @@ extension Job {
 
     func tryOnce() async throws(RunError) {
         self.meter.update { $0.phase = .connecting }
-        let endpoint = try self.settings.endpoint("target")
-        let target = try await OpenTarget.open(
-            endpoint, job: self.name, known: self.clusterNodes.withLock { $0 })
+        let location = try TargetLocation.parse(self.settings.text("target.url"))
+        if case .rdb(let path) = location { return try await self.export(path) }
+        let target = try await self.openTarget(location)
         defer { target.close() }
         if let client = target.cluster?.client {
             self.clusterNodes.withLock { $0 = client.addresses }
@@ -45,6 +46,27 @@ extension Job {
             await source.stop()
         }
         try result.get()
+    }
+
+    private func openTarget(_ location: TargetLocation?) async throws(RunError) -> OpenTarget {
+        guard case .aof(let path) = location else {
+            return try await OpenTarget.open(
+                try self.settings.endpoint("target"), job: self.name,
+                known: self.clusterNodes.withLock { $0 })
+        }
+        try self.checkFileTarget()
+        return try OpenTarget.openLog(path, job: self.name)
+    }
+
+    /// What is asked for and can't be done with a file.
+    func checkFileTarget() throws(RunError) {
+        guard !self.filter.origin.isActive else {
+            throw .preflight("a two-way sync can't have a file as an end")
+        }
+        guard ["require-empty", "flush"].contains(self.settings.text("target.on-nonempty")) else {
+            throw .preflight(
+                "a file is begun anew: [target] on-nonempty can be require-empty or flush")
+        }
     }
 
     /// The source that rested since the target was lost, or a new one.
@@ -95,7 +117,9 @@ extension Job {
         let server = target.server
         var state = target.state
         let held = try await state.lockEpoch()
-        let workers = self.settings.number("target.connections")
+        // One worker keeps the order of a file.
+        let workers =
+            target.log == nil ? self.settings.number("target.connections") : 1
         var checkpoint =
             try self.files.read()
             ?? Checkpoint(
@@ -111,7 +135,7 @@ extension Job {
         let isFirst = checkpoint.sequence == 0
         var beginning = Beginning(
             server: server, state: state, keeperState: target.keeperState, cluster: target.cluster,
-            checkpoint: checkpoint, from: .fresh, resume: ResumeState())
+            log: target.log, checkpoint: checkpoint, from: .fresh, resume: ResumeState())
         if isFirst {
             try await self.prepareTarget(state, &beginning)
         } else {
@@ -163,6 +187,11 @@ extension Job {
             beginning.resume.replaces = true
             beginning.resume.merges = true
         default:
+            guard !state.server.capabilities.isFile else {
+                throw .preflight(
+                    "the target's file has content that is not this job's;"
+                        + " [target] on-nonempty = \"flush\" replaces it")
+            }
             throw .preflight(
                 "the target has keys in \(filled.map { "db\($0)" }.joined(separator: ", "));"
                     + " [target] on-nonempty can be flush, reconcile or merge")
@@ -250,7 +279,9 @@ extension Job {
                 group.addTask { .other(await work()) }
             }
             group.addTask { await self.keep(keeper, source, queues) }
-            group.addTask { await self.govern(beginning.server) }
+            if beginning.log == nil {
+                group.addTask { await self.govern(beginning.server) }
+            }
             group.addTask {
                 let engine = Engine(
                     source: source, opening: opening,
@@ -292,6 +323,14 @@ extension Job {
                 index: index, queue: queue, client: cluster.client, ledger: cluster.ledger,
                 server: beginning.server, epoch: beginning.checkpoint.epoch, meter: self.meter,
                 letters: self.letters, throttle: self.throttle)
+            return {
+                do throws(RunError) { return .success(try await worker.run()) } catch {
+                    return .failure(error)
+                }
+            }
+        }
+        if let log = beginning.log {
+            let worker = LogWorker(queue: queue, log: log, meter: self.meter)
             return {
                 do throws(RunError) { return .success(try await worker.run()) } catch {
                     return .failure(error)

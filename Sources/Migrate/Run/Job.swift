@@ -61,7 +61,9 @@ public final class Job: Sendable {
     /// Runs to the end; throws how it ended otherwise.
     public func run() async throws(RunError) {
         if try self.sourceLocation() == nil { _ = try self.settings.endpoint("source") }
-        _ = try self.settings.endpoint("target")
+        if try TargetLocation.parse(self.settings.text("target.url")) == nil {
+            _ = try self.settings.endpoint("target")
+        }
         let lock: DirectoryLock
         do {
             try self.files.fileSystem.makeDirectory(self.directory)
@@ -162,7 +164,7 @@ public final class Job: Sendable {
         return self.makeRedisSource(link, isShard: isShard)
     }
 
-    private func sourceLocation() throws(RunError) -> SourceLocation? {
+    func sourceLocation() throws(RunError) -> SourceLocation? {
         do throws(SourceError) {
             return try SourceLocation.parse(self.settings.text("source.url"))
         } catch { throw .usage("\(error)") }

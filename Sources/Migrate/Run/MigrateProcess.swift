@@ -122,7 +122,11 @@ struct ProgressPrinter: Sendable {
         var code = ExitStatus.done
         var reason = "stopped"
         switch ended {
-        case .success: if job.meter.current.phase == .done { reason = "the source is at its end" }
+        case .success:
+            let figures = job.meter.current
+            if figures.phase == .done {
+                reason = figures.outcome.isEmpty ? "the source is at its end" : figures.outcome
+            }
         case .failure(let error):
             code = error.status
             reason = error.description

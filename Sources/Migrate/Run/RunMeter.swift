@@ -44,6 +44,8 @@ struct RunFigures: Sendable {
     var source = SourceStatus()
     var reconciledDeletes: UInt64 = 0
     var paused = false
+    /// How the run has ended, if there is more to say than that it has.
+    var outcome = ""
     var rates = RunRates()
 }
 

@@ -24,6 +24,16 @@ enum WorkItem: Sendable {
         }
     }
 
+    /// Commands for the target.
+    var commandCount: Int {
+        switch self {
+        case .bulk(let buffer, _, _): buffer.commandCount
+        case .unit(let unit): unit.commands.commandCount
+        case .slot(let units): units.commands.commandCount
+        case .meet, .watch: 0
+        }
+    }
+
     /// Units, or commands of a snapshot.
     var units: Int {
         switch self {

@@ -1,3 +1,4 @@
+internal import FileIO
 internal import MigrateCore
 
 /// A target that was connected to and asked what it is.
@@ -9,6 +10,8 @@ struct OpenTarget: Sendable {
     let keeperState: any TargetMemory
     /// The same for a cluster's workers; nil = it is none.
     let cluster: ClusterMemory?
+    /// The same for the worker of a file of commands; nil = it is none.
+    var log: CommandLog?
     private let closing: @Sendable () -> Void
 
     func close() { self.closing() }
@@ -40,6 +43,17 @@ struct OpenTarget: Sendable {
             keeperConnection?.close()
             throw error
         }
+    }
+
+    /// Opens a file of commands.
+    static func openLog(_ path: String, job: String) throws(RunError) -> OpenTarget {
+        let log = try CommandLog(path, job: job)
+        let server = TargetServer(
+            endpoint: Endpoint(file: path), capabilities: .commandLog, job: job)
+        let memory = LogMemory(server: server, log: log)
+        return OpenTarget(
+            server: server, state: memory, keeperState: memory, cluster: nil, log: log
+        ) { log.close() }
     }
 
     private static func openCluster(

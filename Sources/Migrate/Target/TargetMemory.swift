@@ -22,10 +22,14 @@ protocol TargetMemory: Sendable {
     func markers(workers: Int, databases: [Int]) async throws(RunError) -> [Int: [Int: Marker]]
     /// Removes all markers: a new copy begins a new count.
     func removeMarkers(workers: Int, databases: [Int]) async throws(RunError)
+    /// All keys of the copy that were handed over so far are in the target, and stay there.
+    func keepCopied() async throws(RunError)
     /// Calls `body` with pages of the names in a database, without our own.
     func scan(
         database: Int, _ body: ([[UInt8]]) async throws(RunError) -> Bool
     ) async throws(RunError)
+    /// Whether a database has keys.
+    func hasKeys(database: Int) async throws(RunError) -> Bool
     /// Whether a copy of a two-way job has brought keys.
     func hasCopyMark() async throws(RunError) -> Bool
     /// Empties a database and waits until it is empty.
@@ -35,6 +39,9 @@ protocol TargetMemory: Sendable {
 }
 
 extension TargetMemory {
+    /// A server has answered: nothing is to be done.
+    func keepCopied() async throws(RunError) {}
+
     /// Whether a database has keys.
     func hasKeys(database: Int) async throws(RunError) -> Bool {
         var found = false

@@ -34,6 +34,10 @@ public struct TargetCapabilities: Sendable, Equatable {
     public var joinsStrings: Bool { self.product != .codis && !self.isSharded }
     /// Keys of one command, and of one transaction, must lie in one slot.
     public var isSharded = false
+    /// It is a file: a copy begins it anew, nothing answers, and one worker keeps the order.
+    public var isFile = false
+    /// Databases of a file: as many as anyone sets a server to.
+    public static let fileDatabases = 1_024
     /// Databases `0..<databases`.
     public var databases = 16
     /// Longest request, in bytes.
@@ -43,6 +47,18 @@ public struct TargetCapabilities: Sendable, Equatable {
     public init(product: Product, version: String) {
         self.product = product
         self.version = version
+    }
+
+    /// A file of commands that a Redis loads, from 6.2 on.
+    public static var commandLog: TargetCapabilities {
+        var target = TargetCapabilities(product: .redis, version: "file of commands")
+        target.hasTransactions = true
+        target.hasMultiFieldHset = true
+        target.hasModernSet = true
+        target.hasZaddFlags = true
+        target.isFile = true
+        target.databases = Self.fileDatabases
+        return target
     }
 
     /// `redis 7.0.15`.

@@ -62,6 +62,24 @@ extension SourcePosition {
     }
 }
 
+extension SourcePosition: CustomStringConvertible {
+    /// For an operator.
+    public var description: String {
+        switch self {
+        case .redis(let place): return "offset \(place.offset) of \(place.replicationID)"
+        case .pika(let place):
+            return place.databases.sorted { $0.key < $1.key }.map { database, end in
+                "db\(database) file \(end.fileNumber) offset \(end.offset)"
+            }.joined(separator: ", ")
+        case .cluster(let place):
+            return place.shards.sorted { $0.key < $1.key }.map { shard, end in
+                "shard \(shard) offset \(end.offset) of \(end.replicationID)"
+            }.joined(separator: ", ")
+        case .file(let place): return "offset \(place.offset) of the file \(place.identity)"
+        }
+    }
+}
+
 /// A position in the stream of a Redis or Valkey.
 public struct RedisPosition: Sendable, Equatable {
     /// Whose history the offset counts: 40 hexadecimal digits.
