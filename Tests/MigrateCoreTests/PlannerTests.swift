@@ -22,6 +22,30 @@ struct PlannerTests {
         return target
     }
 
+    private static var codis: TargetCapabilities {
+        var target = TargetCapabilities(product: .codis, version: "proxy")
+        target.keepsTypesApart = true
+        target.missing = ["rename", "unlink", "pksetexat"]
+        return target
+    }
+
+    @Test("To a Codis proxy goes what it splits itself; keys of other commands are read instead")
+    func codis() throws {
+        for command in ["RPOPLPUSH a b", "SMOVE a b m", "SUNIONSTORE a b c", "RENAME a b"] {
+            #expect(self.text(try self.plan(command, target: Self.codis)) == nil, "\(command)")
+        }
+        #expect(self.text(try self.plan("UNLINK a b", target: Self.codis)) == ["DEL a b"])
+        #expect(
+            self.text(try self.plan("MSET a 1 b 2", target: Self.codis)) == [
+                "DEL a b", "MSET a 1 b 2",
+            ])
+        #expect(
+            self.text(try self.plan("SETEX a 10 v", target: Self.codis)) == [
+                "DEL a", "SET a v", "PEXPIREAT a 1700000010000",
+            ])
+        #expect(self.text(try self.plan("PUBLISH c m", target: Self.codis)) == [])
+    }
+
     private func plan(
         _ commands: String..., target: TargetCapabilities, filter: KeyFilter = KeyFilter(),
         policy: PlanPolicy = PlanPolicy()

@@ -187,6 +187,11 @@ extension Engine {
     private func flush(
         _ databases: [Int], _ unit: SourceUnit, _ slots: Set<Int>
     ) async throws(RunError) {
+        guard !self.planner.target.isFile else {
+            throw .corrupt(
+                "a shard of the source was emptied, and a file can't be asked which of its keys it has;"
+                    + " a copy begins the file anew")
+        }
         await self.drain()
         for database in databases where database < self.planner.target.databases {
             try await self.state.scan(database: database) { names throws(RunError) in

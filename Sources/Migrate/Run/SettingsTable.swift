@@ -70,7 +70,7 @@ enum SettingsTable {
             "What a Pika source knows us by, beside our address; nothing listens there."),
         Self.row(
             "target", "url", .text, "\"\"",
-            "pika://host:port, redis://host:port, redis-cluster://host:port,host:port (some nodes of it), rdb:PATH, aof:PATH; pikas://, rediss:// and rediss-cluster:// = TLS, verified."
+            "pika://host:port, redis://host:port, redis-cluster://host:port,host:port (some nodes of it), codis://host:port, rdb:PATH, aof:PATH; pikas://, rediss:// and rediss-cluster:// = TLS, verified."
         ),
         Self.row(
             "target", "password-file", .text, "\"\"",

@@ -45,6 +45,9 @@ struct TargetServer: Sendable {
     static func probe(
         _ endpoint: Endpoint, job: String, _ connection: RedisConnection, slot: Int? = nil
     ) async throws(RunError) -> TargetServer {
+        if endpoint.scheme == "codis" {
+            return try await Self.probeCodis(endpoint, job: job, connection)
+        }
         let info = RedisInfo(try await Self.text(connection, ["INFO", "server"]))
         var target: TargetCapabilities
         if let own = info["pika_swift_version"] {
@@ -55,9 +58,6 @@ struct TargetServer: Sendable {
             target = TargetCapabilities(product: .redis, version: redis)
         } else {
             throw .preflight("the target does not say what it is: INFO has no version")
-        }
-        if endpoint.scheme == "codis" {
-            target.product = .codis
         }
         if info["redis_mode"] == "cluster", slot == nil {
             throw .preflight(
@@ -73,12 +73,29 @@ struct TargetServer: Sendable {
         return TargetServer(endpoint: endpoint, capabilities: target, job: job)
     }
 
+    /// A proxy says nothing of the servers behind it: all is found out by trying.
+    private static func probeCodis(
+        _ endpoint: Endpoint, job: String, _ connection: RedisConnection
+    ) async throws(RunError) -> TargetServer {
+        var target = TargetCapabilities(product: .codis, version: "proxy")
+        target.keepsTypesApart = true
+        target.maxRequestBytes = 255 << 20
+        try await Self.probeCommands(&target, connection)
+        // A proxy splits DEL by slots, and sends other commands to the first key's.
+        target.missing.insert("unlink")
+        target.hasSecondDeadlines = !target.missing.contains("pksetexat")
+        try await Self.probeForms(&target, connection, job, nil)
+        target.databases = 1
+        return TargetServer(endpoint: endpoint, capabilities: target, job: job)
+    }
+
     private static func probeCommands(
         _ target: inout TargetCapabilities, _ connection: RedisConnection
     ) async throws(RunError) {
         for name in Self.probed {
             let reply = try await Self.send(connection, [Array(name.utf8)])
-            if let failure = reply.failure, failure.lowercased().contains("unknown") {
+            let failure = reply.failure?.lowercased() ?? ""
+            if failure.contains("unknown") || failure.contains("not allowed") {
                 target.missing.insert(name)
             }
         }
@@ -121,7 +138,7 @@ struct TargetServer: Sendable {
     private static func databases(
         _ target: TargetCapabilities, _ connection: RedisConnection
     ) async throws(RunError) -> Int {
-        guard target.product != .codis, !target.isSharded else { return 1 }
+        guard !target.isSharded else { return 1 }
         let reply = try await Self.send(
             connection, ["CONFIG", "GET", "databases"].map { Array($0.utf8) })
         if let count = reply.elements?.last?.number, count > 0 { return Int(count) }

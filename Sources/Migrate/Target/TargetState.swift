@@ -99,13 +99,44 @@ struct TargetState: Sendable {
     ) async throws(RunError) {
         try await TargetServer.select(self.connection, database)
         let connection = self.connection
+        if self.server.capabilities.product == .codis {
+            return try await Self.scanSlots(connection, body)
+        }
         _ = try await TargetServer.scan(body) { words async throws(RunError) in
             try await TargetServer.send(connection, words)
         }
     }
 
+    /// Slots of a Codis.
+    private static let codisSlots = 1_024
+
+    /// A proxy has no `SCAN`: slot by slot.
+    private static func scanSlots(
+        _ connection: RedisConnection, _ body: ([[UInt8]]) async throws(RunError) -> Bool
+    ) async throws(RunError) {
+        for slot in 0..<Self.codisSlots {
+            let isWanted = try await TargetServer.scan(body) { words async throws(RunError) in
+                let slotWords = [Array("SLOTSSCAN".utf8), Array("\(slot)".utf8)]
+                return try await TargetServer.send(connection, slotWords + words.dropFirst())
+            }
+            guard isWanted else { return }
+        }
+    }
+
+    /// A proxy has no `FLUSHDB`: page by page.
+    private func removeAll() async throws(RunError) {
+        let connection = self.connection
+        try await self.scan(database: 0) { keys throws(RunError) in
+            guard !keys.isEmpty else { return true }
+            let reply = try await TargetServer.send(connection, [Array("DEL".utf8)] + keys)
+            if reply.failure != nil { throw TargetServer.error(reply, "DEL") }
+            return true
+        }
+    }
+
     /// Empties a database and waits until it is empty: a Pika does it in the background.
     func flush(database: Int) async throws(RunError) {
+        if self.server.capabilities.product == .codis { return try await self.removeAll() }
         try await TargetServer.select(self.connection, database)
         let reply = try await TargetServer.send(self.connection, [Array("FLUSHDB".utf8)])
         if reply.failure != nil { throw TargetServer.error(reply, "FLUSHDB") }

@@ -47,6 +47,12 @@ extension Planner {
         if self.target.isSharded, Set(targets.map { KeyHash.slot($0.key) }).count > 1 {
             return try self.split(arguments, name, entry, time, sources, targets, &notes)
         }
+        // A proxy sends it to the first key's slot, but for what it splits itself.
+        if self.target.product == .codis, targets.count > 1,
+            !["del", "unlink", "mset"].contains(name)
+        {
+            return [.refresh(sources)]
+        }
         guard let commands = try self.rewrite(arguments, name, entry, time, &notes) else {
             return [.refresh(sources)]
         }
