@@ -125,7 +125,8 @@ let package = Package(
             [
                 "Migrate", "MigrateCore", "RDB", "RedisSync", "FileIO", "Keyspace", "PikaStorage",
                 "SyncProtocol", "TestKit", nioCore, nioPosix,
-            ]),
+            ],
+            resources: [.copy("Fixtures")]),
         suite("RESPTests", ["RESP", nioCore]),
         suite("ReplicationCoreTests", ["ReplicationCore", "SyncProtocol", "TestKit"]),
         suite("FileIOTests", ["FileIO", "TestKit"]),

@@ -208,7 +208,7 @@ struct SnapshotWriterTests {
     }
 
     /// A line for each key: strings by their length, all others by their elements.
-    private static func summary(_ events: [SourceEvent]) -> [String] {
+    static func summary(_ events: [SourceEvent]) -> [String] {
         var lines: [String] = []
         var open: (head: KeyHead, count: Int)?
         for event in events {

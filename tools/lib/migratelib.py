@@ -18,11 +18,12 @@ class Redis(Server):
     def __init__(self, name, directory, port, *arguments):
         super().__init__(name, "redis-server", directory, port)
         self.arguments = arguments
+        self.program = "redis-server"
 
     def start(self, seconds=30):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                ["redis-server", "--port", str(self.port), "--save", "",
+                [self.program, "--port", str(self.port), "--save", "",
                  "--repl-diskless-sync-delay", "0", *self.arguments],
                 cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
