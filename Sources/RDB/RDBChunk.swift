@@ -25,6 +25,8 @@ public struct RDBChunk: Sendable {
     public internal(set) var deadlines = ContiguousArray<Int64>()
     /// Number of elements: pairs count once.
     public internal(set) var elementCount = 0
+    /// Length of the whole string that this is a piece of, in bytes; nil if the string came whole.
+    public internal(set) var wholeBytes: UInt64?
 
     init() {}
 
@@ -51,6 +53,7 @@ public struct RDBChunk: Sendable {
         self.scores.removeAll(keepingCapacity: true)
         self.deadlines.removeAll(keepingCapacity: true)
         self.elementCount = 0
+        self.wholeBytes = nil
     }
 
     /// Forgets texts that an incomplete element left behind.

@@ -43,6 +43,11 @@ extension RDBDecoder {
             while strings.count < RDBStrings.maxKeys, strings.bytes.count < RDBStrings.maxBytes {
                 guard Self.takeString(&cursor, &strings) else { break }
                 self.consumed = cursor.at
+                // Once, not by doubling; what is packed may need more.
+                if strings.count == 1 {
+                    strings.bytes.reserveCapacity(
+                        min(RDBStrings.maxBytes, buffer.count - cursor.at) + strings.bytes.count)
+                }
             }
         }
         return strings

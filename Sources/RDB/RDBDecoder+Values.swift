@@ -37,6 +37,8 @@ struct ValueState: Sendable {
     var packed: PackedReader?
     /// Rest of a long plain string.
     var plainLeft: UInt64?
+    /// All of a string that comes in pieces, unpacked.
+    var wholeBytes: UInt64?
     var unpacking: LZFStream?
     /// All elements have been handed out.
     var isDone = false
@@ -254,9 +256,11 @@ extension RDBDecoder {
             switch try cursor.stringForm() {
             case .plain(let count) where count > pieceBytes:
                 value.plainLeft = count
+                value.wholeBytes = count
                 return try self.fillPlain(&value, &cursor)
             case .compressed(let packed, let unpacked) where unpacked > pieceBytes:
                 value.unpacking = LZFStream(packed: packed, unpacked: unpacked)
+                value.wholeBytes = unpacked
                 return try self.fillUnpacked(&value, &cursor)
             default:
                 cursor.at = start
@@ -279,6 +283,7 @@ extension RDBDecoder {
         try cursor.need(count)
         self.chunk.append(UnsafeBufferPointer(start: cursor.base + cursor.at, count: count))
         self.chunk.elementCount = 1
+        self.chunk.wholeBytes = value.wholeBytes
         cursor.at += count
         value.plainLeft = left - UInt64(count)
         return left == UInt64(count)
@@ -305,6 +310,7 @@ extension RDBDecoder {
         stream.takePiece(into: &self.chunk.bytes)
         self.chunk.closeSlice(from: start)
         self.chunk.elementCount = 1
+        self.chunk.wholeBytes = value.wholeBytes
         return isDone
     }
 }

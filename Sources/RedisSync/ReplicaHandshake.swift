@@ -79,7 +79,7 @@ public struct ReplicaHandshake: Sendable {
         case ping, authenticate, port, capabilities, synchronize
         case snapshotHead
         case sized(left: UInt64)
-        case marked
+        case marked(MarkSearch)
         case stream
         case failed(HandshakeError)
     }
@@ -87,7 +87,6 @@ public struct ReplicaHandshake: Sendable {
     private let request: ReplicaRequest
     private var state = State.ping
     private var input: [UInt8] = []
-    private var mark: [UInt8] = []
     private var triedSync = false
 
     /// A machine that has not begun.
@@ -107,7 +106,7 @@ public struct ReplicaHandshake: Sendable {
     ) throws(HandshakeError) -> [HandshakeEvent] {
         if case .failed(let error) = self.state { throw error }
         var events: [HandshakeEvent] = []
-        self.input += bytes
+        if self.input.isEmpty { self.input = Array(bytes) } else { self.input += bytes }
         do throws(HandshakeError) {
             while try self.step(&events) {}
         } catch {
@@ -125,7 +124,7 @@ public struct ReplicaHandshake: Sendable {
         case .failed: return false
         case .stream: return self.passStream(&events)
         case .sized(let left): return self.passSized(left, &events)
-        case .marked: return self.passMarked(&events)
+        case .marked(let search): return self.passMarked(search, &events)
         case .ping, .authenticate, .port, .capabilities, .synchronize, .snapshotHead:
             guard let line = try self.takeLine() else { return false }
             // Bare line ends keep the link alive.
@@ -143,8 +142,7 @@ public struct ReplicaHandshake: Sendable {
 
     private mutating func passSized(_ left: UInt64, _ events: inout [HandshakeEvent]) -> Bool {
         let count = Int(min(left, UInt64(self.input.count)))
-        if count > 0 { events.append(.snapshot(Array(self.input[..<count]))) }
-        self.input.removeFirst(count)
+        if count > 0 { events.append(.snapshot(self.take(count))) }
         guard left == UInt64(count) else {
             self.state = .sized(left: left - UInt64(count))
             return false
@@ -155,26 +153,25 @@ public struct ReplicaHandshake: Sendable {
     }
 
     /// Passes on what can't be the mark's beginning.
-    private mutating func passMarked(_ events: inout [HandshakeEvent]) -> Bool {
-        var at = 0
-        let last = self.input.count - Self.markBytes
-        while at <= last {
-            if self.input[at] == self.mark[0],
-                self.input[at..<(at + Self.markBytes)].elementsEqual(self.mark)
-            {
-                if at > 0 { events.append(.snapshot(Array(self.input[..<at]))) }
-                events.append(.snapshotEnd)
-                self.input.removeFirst(at + Self.markBytes)
-                self.state = .stream
-                return true
-            }
-            at += 1
-        }
-        if at > 0 {
-            events.append(.snapshot(Array(self.input[..<at])))
-            self.input.removeFirst(at)
-        }
-        return false
+    private mutating func passMarked(
+        _ search: MarkSearch, _ events: inout [HandshakeEvent]
+    ) -> Bool {
+        let (at, isThere) = search.run(self.input)
+        if at > 0 { events.append(.snapshot(self.take(at))) }
+        guard isThere else { return false }
+        events.append(.snapshotEnd)
+        self.input.removeFirst(Self.markBytes)
+        self.state = .stream
+        return true
+    }
+
+    /// The first bytes of the input; only the rest, which is short mostly, is copied.
+    private mutating func take(_ count: Int) -> [UInt8] {
+        let rest = Array(self.input[count...])
+        var taken = self.input
+        self.input = rest
+        taken.removeLast(taken.count - count)
+        return taken
     }
 
     private mutating func takeLine() throws(HandshakeError) -> String? {
@@ -286,10 +283,10 @@ public struct ReplicaHandshake: Sendable {
         try Self.checkTransient(line)
         if self.triedSync { events.append(.fullSync(replicationID: nil, offset: 0)) }
         if line.hasPrefix("$EOF:") {
-            self.mark = Array(line.utf8.dropFirst(5))
-            guard self.mark.count == Self.markBytes else { throw .malformed(line: line) }
+            let mark = Array(line.utf8.dropFirst(5))
+            guard mark.count == Self.markBytes else { throw .malformed(line: line) }
             events.append(.snapshotStart(sizeBytes: nil))
-            self.state = .marked
+            self.state = .marked(MarkSearch(mark))
         } else {
             guard line.hasPrefix("$"), let size = UInt64(line.dropFirst()) else {
                 throw .malformed(line: line)

@@ -264,7 +264,8 @@ def main():
     parser.add_argument("--load", help="the binary of bench-load; serve needs it")
     parser.add_argument("--migrate", help="pika-migrate, for the bench of that name")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", default="", help="serve: only rows with this in their names")
+    parser.add_argument("--rows", default="",
+                        help="serve, migrate: only rows with this in their names")
     parser.add_argument("--keys", type=int, default=10_000_000, help="large: how many keys")
     parser.add_argument("--quick", action="store_true", help="a fifth of the work, for a first look")
     parser.add_argument("--directory", help="where the data lie, for want of /tmp")

@@ -58,7 +58,10 @@ final class DeadLetters: Sendable {
 
     /// Name and first argument of a command in a buffer.
     private static func nameAndKey(_ commands: CommandBuffer, _ index: Int) -> (String, [UInt8]) {
-        var rest = commands.bytes[...]
+        if let continuation = commands.continuation {
+            guard index > 0 else { return ("SET", continuation.key) }
+        }
+        var rest = commands.bytes.dropFirst(commands.continuation?.byteCount ?? 0)
         func line() -> Int? {
             guard let end = rest.firstIndex(of: 10) else { return nil }
             let text = String(
@@ -66,7 +69,7 @@ final class DeadLetters: Sendable {
             rest = rest[(end + 1)...]
             return Int(text)
         }
-        var at = 0
+        var at = commands.continuation == nil ? 0 : 1
         while let count = line() {
             var words: [[UInt8]] = []
             for _ in 0..<count {

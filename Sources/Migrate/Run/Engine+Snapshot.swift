@@ -40,6 +40,7 @@ extension Engine {
 
     func begin(_ head: KeyHead) async throws(RunError) {
         self.current = nil
+        self.isWithinString = false
         let source = DatabaseKey(head.database, head.name)
         guard self.planner.filter.takes(head.kind), let key = self.planner.filter.target(source)
         else { return }
@@ -123,6 +124,11 @@ extension Engine {
 
     func append(_ chunk: ElementChunk) async throws(RunError) {
         guard let current = self.current else { return }
+        // A string that goes in pieces has a window of its own.
+        if chunk.wholeBytes != nil, !self.isWithinString {
+            self.isWithinString = true
+            await self.handOver(current.worker)
+        }
         try Self.refusal { () throws(PlanRefusal) in
             try self.writer.append(chunk, into: &self.bulk[current.worker].commands)
         }
@@ -138,6 +144,10 @@ extension Engine {
         self.bulk[current.worker].keys += 1
         self.meter.update { $0.keys[current.kind, default: 0] += 1 }
         self.meter.note(self.writer.takeNotes())
+        if self.isWithinString {
+            self.isWithinString = false
+            return await self.handOver(current.worker)
+        }
         await self.handOverIfFull(current.worker)
     }
 

@@ -55,6 +55,8 @@ final class Engine {
     var bulk: [WorkerBulk]
     /// Where the key of the snapshot under way goes; nil = it is left out.
     var current: (worker: Int, kind: KeyKind)?
+    /// The key under way is a string that goes in pieces: nothing may come in between at its worker.
+    var isWithinString = false
     var hashes: ContiguousArray<UInt64>?
     /// Decides what is done about units.
     var router: UnitRouter
@@ -105,7 +107,7 @@ final class Engine {
                 }
                 try await self.handle(event, &place)
             }
-            try await self.healSuspects()
+            if !self.isWithinString { try await self.healSuspects() }
             if let place { await self.keeper.offer(place) }
         }
     }

@@ -54,6 +54,10 @@ struct Worker: Sendable {
         var horizon: SourcePosition?
         /// The others wait until its unit, which is next, is in the target.
         var meeting: Meeting?
+        /// The last window ended within a command: what comes next goes on with it.
+        var isWithinCommand = false
+        /// Commands of the open transaction that earlier windows completed.
+        var earlierCommands = 0
     }
 
     /// Works until the queue is closed, or the target can't go on.
@@ -134,14 +138,24 @@ struct Worker: Sendable {
         guard !batch.commands.isEmpty || batch.end != nil else { return }
         var window = CommandBuffer()
         if link.database != batch.database {
+            precondition(!link.isWithinCommand, "a command is open")
             window.append(["SELECT", "\(batch.database)"])
             link.database = batch.database
         }
         let isTransaction =
             (batch.marks || self.marksCopies) && self.server.capabilities.hasTransactions
-        if isTransaction { window.append(["MULTI"]) }
+        if isTransaction, !link.isWithinCommand { window.append(["MULTI"]) }
         let first = window.commandCount
         window.append(batch.commands)
+        link.isWithinCommand = batch.commands.isOpen
+        if link.isWithinCommand {
+            let replies = try await link.connection.exchange(window)
+            try self.check(replies, batch, first: first, link)
+            link.earlierCommands += batch.commands.commandCount
+            self.meter.sent(
+                commands: batch.commands.commandCount, bytes: batch.commands.bytes.count)
+            return
+        }
         if let end = batch.end {
             if let horizon = link.horizon, end.coversAll(horizon) { link.horizon = nil }
             let marker = Marker(epoch: self.epoch, position: end, horizon: link.horizon)
@@ -162,7 +176,9 @@ struct Worker: Sendable {
         let began = Throttle.now()
         let replies = try await link.connection.exchange(window)
         let took = Throttle.now() - began
-        try self.check(replies, batch, first: first, isTransaction: isTransaction)
+        try self.check(replies, batch, first: first, link)
+        if isTransaction { try self.checkTransaction(replies) }
+        link.earlierCommands = 0
         self.meter.sent(commands: batch.commands.commandCount, bytes: batch.commands.bytes.count)
         await self.throttle.rest(after: took)
     }
@@ -192,7 +208,7 @@ struct Worker: Sendable {
             window.append([Array("GET".utf8), lock])
         }
         let replies = try await link.connection.exchange(window)
-        try self.check(replies, Batch(), first: 0, isTransaction: false)
+        try self.check(replies, Batch(), first: 0, link)
         try self.checkLock(replies)
     }
 
@@ -206,7 +222,7 @@ struct Worker: Sendable {
     // MARK: - Replies
 
     private func check(
-        _ replies: ReplyWindow, _ batch: Batch, first: Int, isTransaction: Bool
+        _ replies: ReplyWindow, _ batch: Batch, first: Int, _ link: Link
     ) throws(RunError) {
         for fault in replies.faults {
             switch FaultClass.of(fault.text) {
@@ -216,14 +232,16 @@ struct Worker: Sendable {
             case .data:
                 // A queued error comes twice: the `EXEC` that follows tells what became of it.
                 if fault.text.hasPrefix("EXECABORT") { continue }
-                let at = fault.element ?? (fault.index - first)
+                let at = fault.element.map { $0 - link.earlierCommands } ?? (fault.index - first)
                 try self.letters.add(fault.text, batch.commands, at: at, worker: self.index)
                 // What of it was carried out is not known: its keys are read, once.
                 let failed = batch.units.first { at < $0.commandCount }?.unit
                 if let failed, !failed.isRefresh { self.suspects.add(failed.sources) }
             }
         }
-        guard isTransaction else { return }
+    }
+
+    private func checkTransaction(_ replies: ReplyWindow) throws(RunError) {
         if replies.faults.contains(where: { $0.text.hasPrefix("EXECABORT") }) {
             throw .rejected("the target rejects a transaction; see \(self.letters.path)")
         }

@@ -184,6 +184,7 @@ struct SnapshotDecoding {
         var result = ElementChunk()
         result.scores = chunk.scores
         result.fieldDeadlines = chunk.deadlines
+        result.wholeBytes = chunk.wholeBytes
         result.ends.reserveCapacity(chunk.slices.count)
         var end = 0
         let isDense = chunk.slices.allSatisfy { slice in

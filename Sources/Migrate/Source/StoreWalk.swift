@@ -208,6 +208,7 @@ struct StoreWalk {
             end = min(start + ElementChunk.maxBytes, value.count)
             isOver = end == value.count
             chunk.append(value[start..<end])
+            if end - start < value.count { chunk.wholeBytes = UInt64(value.count) }
         }
         key.index = end
         return isOver

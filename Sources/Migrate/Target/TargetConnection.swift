@@ -69,6 +69,8 @@ final class TargetConnection: Sendable {
     }
 
     /// Sends commands; the window before MUST have been answered.
+    ///
+    /// One without replies, a part of a command, is answered once it is written.
     func begin(_ commands: CommandBuffer) -> EventLoopFuture<ReplyWindow> {
         let promise = self.channel.eventLoop.makePromise(of: ReplyWindow.self)
         let handler = self.handler
@@ -77,7 +79,8 @@ final class TargetConnection: Sendable {
         let bytes = commands.bytes
         channel.eventLoop.execute {
             handler.value.expect(count, promise)
-            channel.writeAndFlush(channel.allocator.buffer(bytes: bytes), promise: nil)
+            let written = channel.writeAndFlush(channel.allocator.buffer(bytes: bytes))
+            if count == 0 { written.whenSuccess { handler.value.isWritten() } }
         }
         return promise.futureResult
     }
@@ -129,7 +132,11 @@ final class WindowHandler: ChannelInboundHandler {
         self.missing = count
         self.promise = promise
         self.startWatch()
-        if count == 0 { self.finish() }
+    }
+
+    /// A window without replies is on its way.
+    func isWritten() {
+        if self.promise != nil, self.missing == 0 { self.finish() }
     }
 
     private func startWatch() {

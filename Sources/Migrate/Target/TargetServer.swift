@@ -66,7 +66,9 @@ struct TargetServer: Sendable {
         target.isSharded = slot != nil
         target.hasSecondDeadlines = target.product != .redis
         target.keepsTypesApart = target.product != .redis
-        target.maxRequestBytes = target.product == .redis ? 512 << 20 : 255 << 20
+        if target.product == .pika || target.product == .codis {
+            target.maxRequestBytes = 255 << 20
+        }
         try await Self.probeCommands(&target, connection)
         try await Self.probeForms(&target, connection, job, slot)
         target.databases = try await Self.databases(target, connection)

@@ -41,7 +41,9 @@ public struct TargetCapabilities: Sendable, Equatable {
     /// Databases `0..<databases`.
     public var databases = 16
     /// Longest request, in bytes.
-    public var maxRequestBytes = 512 << 20
+    public var maxRequestBytes = 513 << 20
+    /// Longest string, in bytes.
+    public var maxValueBytes = 512 << 20
 
     /// A table in which everything that is optional is missing.
     public init(product: Product, version: String) {

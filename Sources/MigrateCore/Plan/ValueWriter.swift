@@ -5,7 +5,9 @@
 ///     try writer.append(chunk, into: &buffer)    // any number
 ///     try writer.end(into: &buffer)
 ///
-/// Elements go in batches as the chunks bring them, not one a command.
+/// Elements go in batches as the chunks bring them, not one a command. A long string is never held
+/// as a whole: a Redis gets it by `SET` and `APPEND`; where `APPEND` writes the whole value again
+/// (Pika, ours) it goes as one command whose last argument comes piece by piece.
 public struct ValueWriter: Sendable {
     private let target: TargetCapabilities
     private let policy: PlanPolicy
@@ -17,6 +19,8 @@ public struct ValueWriter: Sendable {
     private var text = ContiguousArray<UInt8>()
     /// Bytes of the string that were sent already, by `SET` and `APPEND`.
     private var sentBytes = 0
+    /// Bytes of the open argument that are still to come; nil = none is open.
+    private var missingBytes: UInt64?
     private var isSkipped = false
     /// Things left out or changed since the last `takeNotes`.
     private var notes: [PlanNote] = []
@@ -55,6 +59,7 @@ public struct ValueWriter: Sendable {
         self.chunks = 0
         self.text.removeAll(keepingCapacity: true)
         self.sentBytes = 0
+        self.missingBytes = nil
         self.isSkipped = false
         switch head.kind {
         case .stream: try self.skip("stream", self.policy.stream)
@@ -83,20 +88,7 @@ public struct ValueWriter: Sendable {
         _ chunk: ElementChunk, into buffer: inout CommandBuffer
     ) throws(PlanRefusal) {
         guard !self.isSkipped, chunk.textCount > 0 else { return }
-        if self.head.kind == .string {
-            self.text.append(contentsOf: chunk.bytes)
-            guard
-                self.sentBytes + self.text.count + self.key.count + Self.frameBytes
-                    <= self.target.maxRequestBytes
-            else {
-                throw PlanRefusal(
-                    "a string of more than \(self.target.maxRequestBytes) bytes does not fit")
-            }
-            if self.target.product == .redis, self.text.count > Self.pieceBytes {
-                self.sendPiece(&buffer)
-            }
-            return
-        }
+        if self.head.kind == .string { return try self.string(chunk, &buffer) }
         if self.chunks == 0, self.replaces { Self.delete(self.key, &buffer) }
         self.chunks += 1
         switch self.head.kind {
@@ -112,6 +104,67 @@ public struct ValueWriter: Sendable {
         case .sortedSet: try self.members(chunk, &buffer)
         case .string, .stream, .module: break
         }
+    }
+
+    private mutating func string(
+        _ chunk: ElementChunk, _ buffer: inout CommandBuffer
+    ) throws(PlanRefusal) {
+        if self.missingBytes != nil { return try self.pass(chunk, &buffer) }
+        if self.text.isEmpty, let whole = chunk.wholeBytes, whole > UInt64(Self.pieceBytes),
+            self.target.product != .redis
+        {
+            try self.checkSize(whole)
+            guard try self.mayCopy(chunk.bytes) else {
+                self.isSkipped = true
+                return
+            }
+            self.open(Int(whole), &buffer)
+            return try self.pass(chunk, &buffer)
+        }
+        self.text.append(contentsOf: chunk.bytes)
+        try self.checkSize(UInt64(self.sentBytes + self.text.count))
+        if self.target.product == .redis, self.text.count > Self.pieceBytes {
+            self.sendPiece(&buffer)
+        }
+    }
+
+    private func checkSize(_ valueBytes: UInt64) throws(PlanRefusal) {
+        let target = self.target
+        guard valueBytes <= UInt64(target.maxValueBytes),
+            valueBytes + UInt64(self.key.count + Self.frameBytes) <= UInt64(target.maxRequestBytes)
+        else {
+            let limit = min(target.maxValueBytes, target.maxRequestBytes)
+            throw PlanRefusal("a string of more than \(limit) bytes does not fit")
+        }
+    }
+
+    /// Begins the command of a long string; its value follows in pieces.
+    private mutating func open(_ valueBytes: Int, _ buffer: inout CommandBuffer) {
+        if self.replaces, self.target.keepsTypesApart { Self.delete(self.key, &buffer) }
+        if case .seconds(let seconds) = self.deadline {
+            buffer.begin(4)
+            buffer.argument("PKSETEXAT")
+            buffer.argument(self.key)
+            buffer.argument(seconds)
+        } else {
+            buffer.begin(3)
+            buffer.argument("SET")
+            buffer.argument(self.key)
+        }
+        buffer.openArgument(valueBytes)
+        self.missingBytes = UInt64(valueBytes)
+    }
+
+    /// Passes a piece of a long string on.
+    private mutating func pass(
+        _ chunk: ElementChunk, _ buffer: inout CommandBuffer
+    ) throws(PlanRefusal) {
+        let count = UInt64(chunk.bytes.count)
+        guard let missing = self.missingBytes, count <= missing else {
+            throw PlanRefusal("a string is longer than the source said")
+        }
+        buffer.piece(chunk.bytes, key: self.key)
+        self.missingBytes = missing - count
     }
 
     private static func elements(
@@ -172,19 +225,36 @@ public struct ValueWriter: Sendable {
         self.text.removeAll(keepingCapacity: true)
     }
 
-    private mutating func finishString(_ buffer: inout CommandBuffer) throws(PlanRefusal) {
-        if !self.target.hasRedisHyperLogLog, self.text.starts(with: Self.hyperLogLogMark) {
-            switch self.policy.hyperLogLog {
-            case .fail:
-                throw PlanRefusal(
-                    "a HyperLogLog of Redis can't be read by \(self.target.description), the hashes"
-                        + " differ; [policy] hyperloglog can be raw or skip")
-            case .skip:
-                self.notes.append(PlanNote("hyperloglog"))
-                return
-            case .raw: self.notes.append(PlanNote("hyperloglog-raw"))
-            }
+    /// Whether a string that begins like this is copied; false if it is one that is left out.
+    private mutating func mayCopy(_ text: ContiguousArray<UInt8>) throws(PlanRefusal) -> Bool {
+        guard !self.target.hasRedisHyperLogLog, text.starts(with: Self.hyperLogLogMark) else {
+            return true
         }
+        switch self.policy.hyperLogLog {
+        case .fail:
+            throw PlanRefusal(
+                "a HyperLogLog of Redis can't be read by \(self.target.description), the hashes"
+                    + " differ; [policy] hyperloglog can be raw or skip")
+        case .skip:
+            self.notes.append(PlanNote("hyperloglog"))
+            return false
+        case .raw:
+            self.notes.append(PlanNote("hyperloglog-raw"))
+            return true
+        }
+    }
+
+    private mutating func finishString(_ buffer: inout CommandBuffer) throws(PlanRefusal) {
+        if let missing = self.missingBytes {
+            guard missing == 0 else {
+                throw PlanRefusal("a string is shorter than the source said")
+            }
+            buffer.closeArgument(key: self.key)
+            // `PKSETEXAT` has said it.
+            if case .milliseconds = self.deadline { self.expire(&buffer) }
+            return
+        }
+        guard try self.mayCopy(self.text) else { return }
         if self.sentBytes > 0 {
             if !self.text.isEmpty { self.sendPiece(&buffer) }
             return self.expire(&buffer)

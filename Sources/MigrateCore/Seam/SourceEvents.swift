@@ -64,6 +64,8 @@ public struct ElementChunk: Sendable, Equatable {
     public var scores: ContiguousArray<Double>
     /// Deadlines of a hash's fields in Unix milliseconds; 0 = none.
     public var fieldDeadlines: ContiguousArray<Int64>
+    /// Length of the string that this is a piece of, in bytes; nil if it is not known.
+    public var wholeBytes: UInt64?
 
     /// An empty chunk.
     public init() {

@@ -4,6 +4,18 @@ public struct CommandBuffer: Sendable, Equatable {
     public private(set) var bytes = ContiguousArray<UInt8>()
     /// Complete commands; each is answered by one reply.
     public private(set) var commandCount = 0
+    /// The last command is incomplete: the next buffer goes on with it.
+    public private(set) var isOpen = false
+    /// What the buffer has of a command that an earlier one began; nil if it begins with a whole one.
+    public private(set) var continuation: Continuation?
+
+    /// The rest of a command, or a part of it, at the beginning of a buffer.
+    public struct Continuation: Sendable, Equatable {
+        /// The command's key.
+        public var key: [UInt8]
+        /// Bytes of the buffer that belong to it.
+        public var byteCount: Int
+    }
 
     /// Room that a buffer keeps from the beginning, in bytes.
     private static let reservedBytes = 1_024
@@ -12,16 +24,19 @@ public struct CommandBuffer: Sendable, Equatable {
     public init() { self.bytes.reserveCapacity(Self.reservedBytes) }
 
     /// Whether nothing is in it.
-    public var isEmpty: Bool { self.commandCount == 0 }
+    public var isEmpty: Bool { self.bytes.isEmpty }
 
     /// Forgets the commands, keeps the memory.
     public mutating func removeAll() {
         self.bytes.removeAll(keepingCapacity: true)
         self.commandCount = 0
+        self.isOpen = false
+        self.continuation = nil
     }
 
     /// Begins a command; exactly `count` arguments, the name among them, MUST follow.
     public mutating func begin(_ count: Int) {
+        precondition(!self.isOpen, "a command is open")
         self.header(UInt8(ascii: "*"), count)
         self.commandCount += 1
     }
@@ -31,6 +46,40 @@ public struct CommandBuffer: Sendable, Equatable {
         self.header(UInt8(ascii: "$"), text.count)
         self.bytes.append(contentsOf: text)
         self.lineEnd()
+    }
+
+    /// Begins the last argument of a command; `count` bytes MUST follow in pieces, in this buffer and
+    /// in others that are sent behind it, and then the end.
+    ///
+    /// The command counts where it ends: there its reply is to be expected.
+    public mutating func openArgument(_ count: Int) {
+        self.header(UInt8(ascii: "$"), count)
+        self.commandCount -= 1
+        self.isOpen = true
+    }
+
+    /// Adds a piece of the open argument of the command on a key.
+    public mutating func piece(_ bytes: some Collection<UInt8>, key: [UInt8]) {
+        self.resume(key)
+        self.bytes.append(contentsOf: bytes)
+        if self.commandCount == 0 { self.continuation?.byteCount = self.bytes.count }
+    }
+
+    /// Ends the open argument, and with it the command on a key.
+    public mutating func closeArgument(key: [UInt8]) {
+        self.resume(key)
+        self.lineEnd()
+        self.commandCount += 1
+        self.isOpen = false
+        if self.commandCount == 1 { self.continuation?.byteCount = self.bytes.count }
+    }
+
+    /// A buffer that does not know of the open command goes on with it.
+    private mutating func resume(_ key: [UInt8]) {
+        guard !self.isOpen else { return }
+        precondition(self.bytes.isEmpty, "a command is open, and others are behind it")
+        self.continuation = Continuation(key: key, byteCount: 0)
+        self.isOpen = true
     }
 
     /// Adds an argument.
@@ -59,8 +108,21 @@ public struct CommandBuffer: Sendable, Equatable {
 
     /// Adds all commands of another buffer.
     public mutating func append(_ other: CommandBuffer) {
+        guard !other.isEmpty else { return }
+        precondition(
+            self.isEmpty || self.isOpen == (other.continuation != nil),
+            "an open command goes on in the next buffer, and only there")
+        // Nothing is copied where there is nothing to add to.
+        guard !self.isEmpty else {
+            self = other
+            return
+        }
+        if self.commandCount == 0, let rest = other.continuation {
+            self.continuation?.byteCount += rest.byteCount
+        }
         self.bytes.append(contentsOf: other.bytes)
         self.commandCount += other.commandCount
+        self.isOpen = other.isOpen
     }
 
     /// Adds a command that is encoded already.
