@@ -84,5 +84,12 @@ struct CheckpointTests {
                 try LogMark(decoding: Array(bytes.prefix(count)))
             }
         }
+        for index in bytes.indices {
+            for bit in 0..<8 {
+                var flipped = bytes
+                flipped[index] ^= 1 << UInt8(bit)
+                _ = try? LogMark(decoding: flipped)
+            }
+        }
     }
 }

@@ -48,6 +48,22 @@ struct CommandLogTests {
         #expect(log.mark.markers[3]?.position == place(20))
     }
 
+    @Test("What was written is read back: the snapshot's commands, then each unit as one")
+    func readBack() async throws {
+        let files = MemoryFileSystem()
+        let log = try self.open(files, epoch: 1)
+        var copied = CommandBuffer()
+        copied.append(["SET", "a", "1"])
+        copied.append(["RPUSH", "l", "x", "\r\n*1"])
+        try log.append([.bulk(copied, database: 4, keys: 2)])
+        try log.append([unit(10, 0, ["INCR", "b"], ["INCR", "c"]), unit(20, 4, ["DEL", "a"])])
+        let events = try await FileSourceTests.all(FileSourceTests.file(files, Self.path))
+        #expect(
+            FileSourceTests.text(events) == [
+                "4:SET a 1", "4:RPUSH l x \r\n*1", "0:INCR b; 0:INCR c", "4:DEL a", "end",
+            ])
+    }
+
     @Test("What a crash leaves behind the mark is cut off, with its markers")
     func resume() throws {
         for crash in [false, true] {
