@@ -7,6 +7,20 @@ struct FilterTests {
         DatabaseKey(database, Array(text.utf8))
     }
 
+    @Test("A name may come twice from a Pika, and where names or databases are joined")
+    func twins() {
+        let redis = SourcePosition.redis(
+            RedisPosition(replicationID: "a", offset: 1, database: 0))
+        let pika = SourcePosition.pika(
+            PikaPosition(replicationID: "", runID: "", databases: [:]))
+        var filter = KeyFilter()
+        #expect(!filter.mayRepeatNames(redis) && filter.mayRepeatNames(pika))
+        filter.kinds = [.hash]
+        #expect(!filter.mayRepeatNames(pika))
+        filter.databases = [0: 0, 1: 0]
+        #expect(filter.mayRepeatNames(redis))
+    }
+
     @Test("Globs match as Redis's do")
     func globs() {
         let cases: [(String, String, Bool)] = [

@@ -31,7 +31,10 @@ extension Engine {
         }
         self.router.restart()
         if start.isResumed || reconciles || start.mayRepeat { self.resume.replaces = true }
-        self.hashes = reconciles ? [] : nil
+        // Nothing answers a file that a name has another type already.
+        let checksNames =
+            self.planner.target.isFile && self.planner.filter.mayRepeatNames(start.position)
+        self.hashes = reconciles || checksNames ? [] : nil
         self.meter.update {
             $0.phase = reconciles ? .reconciling : .loading
             $0.snapshotBytes = start.totalBytes
@@ -49,6 +52,7 @@ extension Engine {
         let worker = self.router.worker(key)
         if let hashes = self.hashes {
             guard hashes.count < Self.maxReconciledKeys else {
+                if self.planner.target.isFile { throw .corrupt(Self.tooManyNames) }
                 throw .history(
                     "more than \(Self.maxReconciledKeys) keys can't be reconciled; empty the target"
                         + " and start anew")
@@ -175,7 +179,11 @@ extension Engine {
         try await self.flushBulk()
         await self.drain()
         guard !Task.isCancelled else { throw .stopped }
-        if self.hashes != nil { try await self.deleteWhatIsGone(position) }
+        if self.planner.target.isFile {
+            try self.refuseTwins()
+        } else if self.hashes != nil {
+            try await self.deleteWhatIsGone(position)
+        }
         self.hashes = nil
         self.resume.isReconciling = false
         self.resume.hasStreamed = true
@@ -191,6 +199,22 @@ extension Engine {
         let map = self.planner.filter.databases
         return map.isEmpty
             ? Array(0..<self.planner.target.databases) : Array(Set(map.values)).sorted()
+    }
+
+    static let tooManyNames =
+        "more than \(Engine.maxReconciledKeys) names can't be told apart; [map] types copies one type"
+        + " at a time, whose names are different ones"
+    static let nameTwice =
+        "a name comes twice, as a Pika's with several types does, or one that is renamed; a server that"
+        + " loads the file has one of them at most"
+
+    /// A file can't hold one name in two types, and would not say so.
+    private func refuseTwins() throws(RunError) {
+        self.hashes?.sort()
+        guard let names = self.hashes else { return }
+        guard !zip(names, names.dropFirst()).contains(where: { $0 == $1 }) else {
+            throw .corrupt(Self.nameTwice)
+        }
     }
 
     /// After a copy over older data: what the target has and the copy has not is read from the

@@ -55,10 +55,9 @@ extension Job {
     }
 
     private func makeWriter(_ position: SourcePosition) -> SnapshotWriter {
-        let isPika = if case .pika = position { true } else { false }
-        return SnapshotWriter(
+        SnapshotWriter(
             filter: self.filter, policy: self.policy,
-            checksNames: isPika || self.filter.joinsDatabases || !self.filter.renaming.isEmpty)
+            checksNames: self.filter.mayRepeatNames(position))
     }
 
     private func copy(

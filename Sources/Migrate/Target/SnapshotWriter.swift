@@ -76,9 +76,7 @@ struct SnapshotWriter {
         }
         if let count = self.names?.count {
             guard count < Engine.maxReconciledKeys else {
-                throw PlanRefusal(
-                    "more than \(Engine.maxReconciledKeys) names can't be told apart; an aof: target"
-                        + " needs no such thing")
+                throw PlanRefusal(Engine.tooManyNames)
             }
             self.names?.append(KeyHash.hash(database: target.database, key: target.key))
         }
@@ -157,9 +155,7 @@ struct SnapshotWriter {
     mutating func end() throws(PlanRefusal) {
         self.names?.sort()
         if let names = self.names, zip(names, names.dropFirst()).contains(where: { $0 == $1 }) {
-            throw PlanRefusal(
-                "a name comes twice, as a Pika's with several types does, or one that is renamed;"
-                    + " no server loads an RDB that has it")
+            throw PlanRefusal(Engine.nameTwice)
         }
         self.writer.end()
     }

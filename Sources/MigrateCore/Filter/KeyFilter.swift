@@ -66,6 +66,14 @@ public struct KeyFilter: Sendable, Equatable {
         Set(self.databases.values).count < self.databases.count
     }
 
+    /// Whether a snapshot at this position may bring one name of the target twice: a Pika has names of
+    /// several types, and renaming or joining can make two names one.
+    public func mayRepeatNames(_ position: SourcePosition) -> Bool {
+        if self.joinsDatabases || !self.renaming.isEmpty { return true }
+        if case .pika = position { return self.kinds.count != 1 }
+        return false
+    }
+
     /// The target's database; nil = not copied.
     public func target(database: Int) -> Int? {
         self.databases.isEmpty ? database : self.databases[database]
