@@ -227,8 +227,12 @@ def fill(server, count, size):
     """Keys as redis-benchmark names them; values that don't compress."""
     noise = random.Random(1).randbytes(size + 65536)
     client = server.client(timeout=300)
+    header = b"*3\r\n$3\r\nSET\r\n$16\r\nkey:%%012d\r\n$%d\r\n" % size
     for start in range(0, count, 500):
-        client.pipeline([
-            ("SET", f"key:{n:012}", noise[n * 31 % 65536:][:size])
-            for n in range(start, min(start + 500, count))])
+        numbers = range(start, min(start + 500, count))
+        client.socket.sendall(b"".join(
+            header % n + noise[n * 31 % 65536:n * 31 % 65536 + size] + b"\r\n" for n in numbers))
+        expected = b"+OK\r\n" * len(numbers)
+        if client.file.read(len(expected)) != expected:
+            raise Failure("a SET of the filling failed")
     client.close()
