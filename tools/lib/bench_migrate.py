@@ -231,7 +231,10 @@ class MigrateBench:
     def memory(self, scheme):
         """One string of 512 MiB and one list of 10M elements: what the tool holds at most."""
         source = self.redis(f"memory-{scheme}-source")
-        target = (self.redis if scheme == "redis" else self.bench.pika)(f"memory-{scheme}-target")
+        name = f"memory-{scheme}-target"
+        # By default ours takes requests of up to 256 MB.
+        target = (self.redis(name) if scheme == "redis"
+                  else self.bench.pika(name, "max-conn-rbuf-size : 1073741824"))
         size, count = BIG_STRING_BYTES // self.share, BIG_LIST_ELEMENTS // self.share
         client = source.client(600)
         block = random.Random(5).randbytes(1 << 20)

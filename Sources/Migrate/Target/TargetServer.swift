@@ -66,8 +66,8 @@ struct TargetServer: Sendable {
         target.isSharded = slot != nil
         target.hasSecondDeadlines = target.product != .redis
         target.keepsTypesApart = target.product != .redis
-        if target.product == .pika || target.product == .codis {
-            target.maxRequestBytes = 255 << 20
+        if target.product != .redis {
+            target.maxRequestBytes = try await Self.requestBytes(target.product, connection)
         }
         try await Self.probeCommands(&target, connection)
         try await Self.probeForms(&target, connection, job, slot)
@@ -135,6 +135,19 @@ struct TargetServer: Sendable {
         let keeps = try await works(["SET", key, "v", "KEEPTTL"])
         target.hasModernSet = setsAt && keeps
         _ = try await Self.send(connection, ["DEL", key].map { Array($0.utf8) })
+    }
+
+    /// Longest request of a Pika or of ours, in bytes: beyond it the connection is cut.
+    private static func requestBytes(
+        _ product: TargetCapabilities.Product, _ connection: RedisConnection
+    ) async throws(RunError) -> Int {
+        let marginBytes = 1 << 20
+        let pikaBytes = 256 << 20
+        guard product == .ours else { return pikaBytes - marginBytes }
+        let reply = try await Self.send(
+            connection, ["CONFIG", "GET", "max-conn-rbuf-size"].map { Array($0.utf8) })
+        let limit = reply.elements?.last?.number.map { Int(clamping: $0) } ?? pikaBytes
+        return max(limit, 2 * marginBytes) - marginBytes
     }
 
     private static func databases(
