@@ -58,6 +58,7 @@ extension Execution {
 
     /// Sends the command to the slow pool when it would touch more bytes than a loop may.
     func limitBytes(_ count: Int) throws(CommandError) {
+        self.turn.add(bytes: count)
         if count > BitCommands.loopByteLimit, self.place == .loop { throw .deferToPool }
     }
 

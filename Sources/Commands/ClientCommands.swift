@@ -208,8 +208,10 @@ extension ClientCommands {
                 throw CommandError.syntax
             }
         }
+        let records = x.environment.services.clients()
+        try x.limit(records.count)
         var text = ""
-        for record in x.environment.services.clients()
+        for record in records
         where type?.includes(record) ?? true && wanted?.contains(record.id) ?? true {
             text += line(x, record)
         }

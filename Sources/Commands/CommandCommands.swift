@@ -13,6 +13,8 @@ enum CommandCommands {
 
 extension CommandCommands {
     static func command(_ x: inout Execution) throws {
+        // The longest replies have some twenty parts for each command.
+        x.turn.add(elements: ExecutionPlace.elementLimit)
         guard x.count > 1 else {
             let rows = x.environment.table.rows
             x.reply.array(rows.count)

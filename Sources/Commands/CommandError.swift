@@ -83,6 +83,8 @@ private func applyText(_ error: ApplyError) -> String {
     case .badArgument(let effect, let index):
         "ERR internal error: word \(index) of \(effect.word) can't be read"
     case .malformedContent: "ERR internal error: malformed item"
+    case .groupTooLarge(let limit):
+        "ERR too much to be written at once: more than atomic-group-limit, \(limit) bytes"
     }
 }
 

@@ -60,7 +60,11 @@ extension CommandProcessor {
         client.record.queuedCommands.store(transaction.requests.count, ordering: .relaxed)
         if flags.contains(.write) { transaction.writes = true }
         if flags.contains(.growsData) { transaction.growsData = true }
-        if flags.contains(.slow) || transaction.isLong { transaction.needsPool = true }
+        if flags.contains(.slow) || transaction.isLong
+            || !self.largeNames.isEmpty && self.namesLargeValue(row)
+        {
+            transaction.needsPool = true
+        }
         if isFlush { transaction.isSegmented = true }
         if index == known.select { self.noteSelect(transaction) }
         x.pointee.rowIndex = index
@@ -241,6 +245,7 @@ extension CommandProcessor {
                 try self.checkTypes(row)
                 try row.pointee.handler(&x.pointee)
                 if x.pointee.reply.hasOverflowed { return self.overflow() }
+                if self.place == .loop, x.pointee.turn.isOver { return .tooMuch }
             } catch let error as CommandError {
                 if x.pointee.reply.hasOverflowed { return self.overflow() }
                 x.pointee.reply.truncate(to: replyStart)

@@ -17,8 +17,8 @@ public struct DurableWait: Sendable, Equatable {
 public enum ProcessNext: Sendable {
     /// All complete requests are executed: read on.
     case readMore
-    /// There is much output: write it, and call `process` again with the rest of the input when
-    /// the socket is writable.
+    /// There is much output, or the connection has had its turn: write the output, and call
+    /// `process` again with the rest of the input when the socket is writable and others had theirs.
     case yield
     /// The connection is busy: run the work on the slow pool, then call `finish` on the loop, then
     /// `process` with the rest of the input.
@@ -80,6 +80,7 @@ public final class CommandProcessor {
     var parser: RequestParser
     let entrance: Entrance
     let statistics: ProcessorStatistics
+    let largeNames: LargeNames
     /// The group of each database; nil until it is used, and while the pool has it.
     var groups: [WriteGroup?]
     /// Groups that came back from the pool.
@@ -116,6 +117,7 @@ public final class CommandProcessor {
         self.parser = RequestParser(limits: environment.limits)
         self.entrance = environment.keyspace.gate.makeEntrance(onPool: place == .pool)
         self.statistics = environment.makeStatistics()
+        self.largeNames = environment.keyspace.largeNames
         let group = environment.keyspace.databases[0].makeGroup(onPool: place == .pool)
         self.groups = Array(repeating: nil, count: environment.keyspace.databases.count)
         self.groups[0] = group
@@ -201,6 +203,7 @@ extension CommandProcessor {
         let x = self.execution
         x.pointee.client = client
         x.pointee.reply.version = client.version
+        x.pointee.turn.begin()
         self.selectGroup(client.database)
         let now = x.pointee.group.now
         client.record.lastRequestSeconds.store(now, ordering: .relaxed)
@@ -288,11 +291,15 @@ extension CommandProcessor {
                 position = input.count
                 return .close
             }
-            if self.execution.pointee.reply.count >= Self.yieldBytes, self.place == .loop {
-                return .yield
-            }
+            if self.place == .loop, self.hasHadItsTurn { return .yield }
         }
         return nil
+    }
+
+    @inline(__always)
+    private var hasHadItsTurn: Bool {
+        self.execution.pointee.reply.count >= Self.yieldBytes
+            || self.execution.pointee.turn.isOver
     }
 
     /// A request was executed; while nothing is uncommitted the batch starts behind it.
@@ -375,7 +382,13 @@ extension CommandProcessor {
         {
             return self.handToPool()
         }
-        if !flags.isDisjoint(with: [.commitsFirst, .suspend]), x.pointee.group.hasWrites {
+        if self.place == .loop, !self.largeNames.isEmpty, self.namesLargeValue(row) {
+            return self.handToPool()
+        }
+        // What follows a timeless command may depend on the second.
+        if !flags.isDisjoint(with: [.commitsFirst, .suspend]) || x.pointee.group.isTimeless,
+            x.pointee.group.hasWrites
+        {
             return .commitFirst
         }
         if !flags.isDisjoint(with: [.write, .locksKeys]) {
@@ -485,6 +498,14 @@ extension CommandProcessor {
             return .outOfMemory
         }
         return nil
+    }
+
+    /// Whether a key of the request may have a value that is too long for a loop to read.
+    @inline(never)
+    func namesLargeValue(_ row: UnsafePointer<HotRow>) -> Bool {
+        row.pointee.keys.list(in: self.execution.pointee.arguments).contains {
+            self.largeNames.contains($0)
+        }
     }
 
     @inline(__always)

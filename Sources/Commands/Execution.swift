@@ -26,6 +26,8 @@ public struct Execution: ~Copyable {
     var rowIndex = -1
     /// Copies of members and values.
     var collector = Collector()
+    /// What the burst has touched so far.
+    let turn = Turn()
     /// Elements in the reply of a scan, or of another reply whose size shows at its end.
     var scanned = 0
     /// True between the commands of EXEC: nothing waits there.
@@ -51,6 +53,26 @@ public struct Execution: ~Copyable {
     }
 }
 
+/// What the commands of one burst have touched together, on an event loop: others wait meanwhile.
+final class Turn {
+    /// Elements, and what costs as much.
+    private(set) var elements = 0
+
+    /// The loop has done enough for one connection.
+    @inline(__always)
+    var isOver: Bool { self.elements > ExecutionPlace.turnLimit }
+
+    @inline(__always)
+    func add(elements: Int) { self.elements &+= elements }
+
+    /// Copying so many bytes costs what an element does.
+    @inline(__always)
+    func add(bytes: Int) { self.elements &+= bytes / ExecutionPlace.bytesPerElement }
+
+    @inline(__always)
+    func begin() { self.elements = 0 }
+}
+
 /// Where a command runs, which decides what it may do there.
 enum ExecutionPlace: Sendable {
     /// On an event loop: never waits, touches at most `elementLimit` elements.
@@ -60,6 +82,13 @@ enum ExecutionPlace: Sendable {
 
     /// Elements that a command may touch on an event loop.
     static let elementLimit = 1000
+
+    /// Elements that the commands of one connection may touch before others have their turn; a
+    /// transaction that touches more runs on the pool.
+    static let turnLimit = 20_000
+
+    /// Bytes of a value whose copying counts as one element of a turn.
+    static let bytesPerElement = 256
 
     /// Arguments of a command that an event loop executes at most: MSET of 1,000 pairs, and some.
     static let argumentLimit = 2048
@@ -90,6 +119,7 @@ extension Execution {
     /// Sends the command to the slow pool when it would touch more elements than a loop may.
     @inline(__always)
     func limit(_ elements: Int) throws(CommandError) {
+        self.turn.add(elements: elements)
         if elements > ExecutionPlace.elementLimit, self.place == .loop { throw .deferToPool }
     }
 }
@@ -163,6 +193,18 @@ extension Execution {
         self.group.beginAtomic()
         defer { self.group.endAtomic() }
         try body(&self)
+    }
+
+    /// As `atomically`, for items that replace whole keys by something that does not depend on the
+    /// second in which they are applied.
+    ///
+    /// On the pool they are committed as they are even if seconds have passed since they were made.
+    mutating func replacing(_ body: (inout Execution) throws -> Void) throws {
+        let isAlone = self.mayRunInSlices
+        try self.atomically { x in
+            if isAlone { x.group.makeTimeless() }
+            try body(&x)
+        }
     }
 }
 

@@ -38,26 +38,38 @@ enum HyperLogLogCommands {
                 isOther = true
             }
         }
-        guard !isOther else {
-            throw CommandError.reply("WRONGTYPE Key is not a valid HyperLogLog string value.")
-        }
+        guard !isOther else { throw wrongType }
         return (registers, expiry)
     }
 
+    /// Throws unless the value under a key is a HyperLogLog.
+    private static func requireRegisters(_ x: borrowing Execution, _ key: Bytes) throws {
+        let length = try x.strings.length(key, now: x.now) ?? 0
+        guard length == 0 || length == HyperLogLog.registerCount else { throw wrongType }
+    }
+
+    private static let wrongType = CommandError.reply(
+        "WRONGTYPE Key is not a valid HyperLogLog string value.")
+
     private static func limit(_ x: borrowing Execution) throws(CommandError) {
+        x.turn.add(bytes: (x.count - 1) * HyperLogLog.registerCount)
         if x.count - 1 > loopKeyLimit, x.place == .loop { throw .deferToPool }
     }
 
     static func pfadd(_ x: inout Execution) throws {
         try x.limit(x.count)
-        let (old, expiry) = try registers(x, x.key)
+        x.turn.add(bytes: 2 * HyperLogLog.registerCount)
+        // Only what is going to be changed here is copied.
+        let expiry = try x.strings.expiry(x.key, now: x.now)
+        let old = expiry == 0 ? nil : try registers(x, x.key).registers
+        if expiry == 0 { try requireRegisters(x, x.key) }
         if x.count == 2 {
             // Real Pika would empty a HyperLogLog that is there.
-            if old == nil { try x.performAsSent(.pfadd) }
-            x.reply.integer(old == nil ? 1 : 0)
+            if expiry == nil { try x.performAsSent(.pfadd) }
+            x.reply.integer(expiry == nil ? 1 : 0)
             return
         }
-        guard expiry != 0, var merged = old else {
+        guard let expiry = expiry.map(Int64.init), var merged = old else {
             x.reply.integer(try x.performAsSent(.pfadd))
             return
         }

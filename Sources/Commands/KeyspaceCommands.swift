@@ -316,7 +316,7 @@ extension KeyspaceCommands {
             return
         }
         if !key.equals(destination) {
-            try x.atomically { x in
+            try x.replacing { x in
                 if isTaken { try x.perform(.del, destination) }
                 try write(&x, source, from: key, to: destination)
                 try x.perform(.del, key)
@@ -354,7 +354,7 @@ extension KeyspaceCommands {
             x.reply.integer(0)
             return
         }
-        try x.atomically { x in
+        try x.replacing { x in
             if isTaken { try x.perform(.del, destination) }
             try write(&x, source, from: key, to: destination)
         }

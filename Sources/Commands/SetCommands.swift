@@ -320,7 +320,7 @@ extension Execution {
         into destination: Bytes? = nil
     ) throws {
         let key = destination ?? self.key
-        try self.atomically { x in
+        try self.replacing { x in
             try x.perform(.del, key)
             try x.performInItems(effect, words, wordsPerElement: wordsPerElement, on: key)
         }

@@ -208,7 +208,7 @@ extension SortCommands {
         var list = PackedList()
         for value in result { (value ?? []).withUnsafeBytes { list.append($0) } }
         let isTaken = try x.keys.type(destination, now: x.now) != nil
-        try x.atomically { x in
+        try x.replacing { x in
             if isTaken { try x.perform(.del, destination) }
             if list.count > 0 { try x.writeElements(list, .lists, to: destination) }
         }

@@ -285,6 +285,7 @@ extension StringCommands {
             }
         }
         guard newLength <= maxStringBytes else { throw CommandError.tooLong }
+        x.turn.add(bytes: newLength)
         if newLength > wholeValueLimit {
             try x.performAsSent(.append)
         } else if x.collector.count == 0 {

@@ -27,6 +27,9 @@ public final class Database: @unchecked Sendable {
     let maintenance = Monitor()
     let stalls = StallQueue()
 
+    /// Bytes that one write group may hold (`atomic-group-limit`).
+    let groupLimitBytes = Atomic<Int>(KeyspaceConfiguration.groupLimitBytes)
+
     private let liveBox: Mutex<LiveDatabase>
     private let generation = Atomic<UInt64>(1)
     private let owners = Atomic<UInt32>(0)

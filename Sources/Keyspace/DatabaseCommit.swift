@@ -47,7 +47,9 @@ extension Database {
         group.holdsCommitLock = true
         if let error = reasonToRefuse() { return fail(group, error) }
         guard writesBinlog else { return commitWithoutLog(group) }
-        if clock.effective(execTimeSeconds: group.execTimeSeconds) != group.effectiveNow {
+        if !group.isTimeless,
+            clock.effective(execTimeSeconds: group.execTimeSeconds) != group.effectiveNow
+        {
             // It can't move again while we hold the lock.
             group.beginAgain()
             return .prepareAgain

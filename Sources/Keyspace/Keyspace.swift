@@ -1,6 +1,6 @@
 internal import Binlog
 internal import FileIO
-internal import PikaStorage
+public import PikaStorage
 public import SyncProtocol
 internal import Synchronization
 
@@ -32,6 +32,14 @@ public final class Keyspace: Sendable {
         self.syncer = syncer
         self.locks = Mutex(locks)
         housekeeper = Housekeeper()
+    }
+
+    /// Names under which large values were seen.
+    public var largeNames: LargeNames { configuration.environment.largeNames }
+
+    /// Changes how many bytes one write group may hold; one that would come to more fails whole.
+    public func setGroupLimit(bytes: Int) {
+        for database in databases { database.groupLimitBytes.store(bytes, ordering: .relaxed) }
     }
 
     // MARK: Open

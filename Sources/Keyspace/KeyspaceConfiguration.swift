@@ -75,6 +75,9 @@ public struct KeyspaceConfiguration: Sendable {
     /// It must not return in production.
     public var stopProcess: @Sendable (String) -> Void = abortProcess
 
+    /// Bytes that one write group may hold unless ``Keyspace/setGroupLimit(bytes:)`` says otherwise.
+    public static let groupLimitBytes = 1 << 30
+
     /// Creates a configuration with the defaults of the shipped file.
     public init(
         databasePath: String, logPath: String, fileSystem: any FileSystem,

@@ -47,6 +47,8 @@ public enum ApplyError: Error, Sendable, Equatable {
     case badArgument(effect: Effect, index: Int)
     /// The item's content is no array of strings.
     case malformedContent
+    /// What a write group holds came to more bytes than its limit (`atomic-group-limit`).
+    case groupTooLarge(limitBytes: Int)
     /// A store failed.
     case storage(StorageError)
 }

@@ -1,6 +1,7 @@
 internal import Binlog
 public import PikaStorage
 public import SyncProtocol
+internal import Synchronization
 
 /// Result of ``WriteGroup/lock(_:)-(UnsafeBufferPointer<Bytes>)``.
 public enum LockOutcome: Sendable {
@@ -68,12 +69,16 @@ public final class WriteGroup: @unchecked Sendable {
     private var storesGeneration: UInt64
     private var atomicDepth = 0
     private var poison: ApplyError?
+    /// Bytes of what is written without a binlog.
+    private var unloggedBytes = 0
     /// Keys that got elements for which somebody may wait.
     private var signals: [KeySignal] = []
 
     var execTimeSeconds: Int64 = 0
     var effectiveNow: Int64 = 0
     var isAtomic = false
+    /// What the group does is the same at any later second, so that it need not be prepared again.
+    public private(set) var isTimeless = false
     var holdsCommitLock = false
     /// What a stalled group came to; under the stall monitor.
     var stallOutcome: CommitOutcome?
@@ -302,7 +307,11 @@ public final class WriteGroup: @unchecked Sendable {
                 items.beginItem(argumentCount: words.count)
                 for word in words { items.appendArgument(word) }
                 items.endItem()
+            } else {
+                for word in words { unloggedBytes += word.count }
             }
+            let limit = database.groupLimitBytes.load(ordering: .relaxed)
+            if items.byteCount + unloggedBytes > limit { throw .groupTooLarge(limitBytes: limit) }
             if database.events.isActive {
                 if let signal = database.events.note(effect, words, count: count) {
                     signals.append(signal)
@@ -322,6 +331,12 @@ public final class WriteGroup: @unchecked Sendable {
         atomicDepth += 1
         isAtomic = true
     }
+
+    /// What the group writes so far and will write replaces whole keys, so that applying it at a later
+    /// second than ``now`` gives the same keys: it is committed as it is when time moved on.
+    ///
+    /// For what takes seconds to prepare: the second time would be under the commit lock.
+    public func makeTimeless() { isTimeless = true }
 
     /// Ends the atomic group.
     public func endAtomic() {
@@ -360,8 +375,10 @@ public final class WriteGroup: @unchecked Sendable {
         items.reset()
         set.reset()
         isAtomic = false
+        isTimeless = false
         atomicDepth = 0
         poison = nil
+        unloggedBytes = 0
         if !signals.isEmpty { signals = [] }
     }
 

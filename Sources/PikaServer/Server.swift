@@ -80,7 +80,7 @@ public final class Server: Sendable {
                 maintenance: Maintenance(
                     databases: databases, pool: backgroundPool, fileSystem: fileSystem, log: log),
                 replication: opened.replication, fileSystem: fileSystem, log: log,
-                timers: group),
+                timers: group, pool: backgroundPool),
             stop: onShutdown)
         environment = CommandEnvironment(
             keyspace: opened.keyspace, services: administration)
@@ -132,6 +132,9 @@ public final class Server: Sendable {
         ) { _ in
             administration.statistics.sample(
                 administration.totals, nowMilliseconds: ServerClock.monotonicMilliseconds())
+            administration.directorySizes.bytes(
+                nowMilliseconds: ServerClock.monotonicMilliseconds(),
+                ageLimitMilliseconds: DirectorySizes.idleMilliseconds)
             administration.checkMemory()
             administration.maintenance.runSchedule(conf.settings, now: .current())
         }
@@ -177,6 +180,7 @@ public final class Server: Sendable {
         environment.slowLog.thresholdMicroseconds.store(
             settings.slowLogMicroseconds, ordering: .relaxed)
         environment.slowLog.limit.store(settings.slowLogEntries, ordering: .relaxed)
+        environment.keyspace.setGroupLimit(bytes: settings.atomicGroupBytes)
         environment.maxReplyBytes.store(settings.maxClientResponseBytes, ordering: .relaxed)
         environment.isReadOnlyReplica.store(!settings.slaveOf.isEmpty, ordering: .relaxed)
         environment.setForbiddenForUsers(

@@ -19,33 +19,60 @@ public struct HyperLogLog {
     }
 
     /// Adds an element.
-    public mutating func add(_ element: Bytes) {
+    public mutating func add(_ element: Bytes) { _ = raise(element) }
+
+    /// Adds elements; returns whether a register rose, and whether the estimate is another one now.
+    mutating func add(
+        _ elements: UnsafeBufferPointer<Bytes>
+    ) -> (hasRisen: Bool, isOtherEstimate: Bool) {
+        var changes: [(from: UInt8, to: UInt8)] = []
+        for element in elements {
+            if let change = raise(element) { changes.append(change) }
+        }
+        guard !changes.isEmpty else { return (false, false) }
+        var numbers = histogram
+        let after = Self.estimate(numbers)
+        for (from, to) in changes {
+            numbers[Int(from)] += 1
+            numbers[Int(to)] -= 1
+        }
+        return (true, Self.estimate(numbers) != after)
+    }
+
+    /// Adds an element; nil when its register stays.
+    private mutating func raise(_ element: Bytes) -> (from: UInt8, to: UInt8)? {
         let hash = murmur3(element, seed: Self.seed)
         let index = Int(hash & (1 << Self.precision - 1))
         let rest = hash >> Self.precision
         // Undefined in Pika's source for rest = 0, where the processor counts 32.
         let zeros = rest == 0 ? 32 : rest.trailingZeroBitCount
         let rank = UInt8(min(32 - Int(Self.precision), zeros) + 1)
-        registers[index] = max(registers[index], rank)
+        let old = registers[index]
+        guard old < rank else { return nil }
+        registers[index] = rank
+        return (old, rank)
     }
 
     /// Takes over the higher registers of another one.
     public mutating func merge(_ value: Bytes) {
-        for (index, register) in value.prefix(Self.registerCount).enumerated() {
-            registers[index] = max(registers[index], register)
+        registers.withUnsafeMutableBytes { own in
+            let count = min(own.count, value.count)
+            for index in 0..<count where own[index] < value[index] { own[index] = value[index] }
         }
     }
 
     /// The estimated number of elements, rounded down as Pika does.
-    public var estimate: Int64 {
-        let count = Double(Self.registerCount)
+    public var estimate: Int64 { Self.estimate(histogram) }
+
+    /// The estimate of so many registers of each value.
+    private static func estimate(_ numbers: [Int]) -> Int64 {
+        let count = Double(registerCount)
         let alpha = 0.7213 / (1 + 1.079 / count)
         var sum = 0.0
-        var zeros = 0
-        for register in registers {
-            sum += scalbn(1, -Int32(register))
-            if register == 0 { zeros += 1 }
+        for (register, number) in numbers.enumerated() where number > 0 {
+            sum += scalbn(Double(number), -Int32(register))
         }
+        let zeros = numbers[0]
         var estimate = alpha * count * count / sum
         let range = 4_294_967_296.0
         if estimate <= 2.5 * count {
@@ -54,6 +81,37 @@ public struct HyperLogLog {
             estimate = -range * log(1 - estimate / range)
         }
         return Int64(estimate)
+    }
+
+    /// How many registers have each value.
+    ///
+    /// Eight in one go: most registers of a young one are 0. Four tables, since counting one value
+    /// twice in a row waits for itself.
+    private var histogram: [Int] {
+        withUnsafeTemporaryAllocation(of: Int.self, capacity: 4 * 256) { tables in
+            tables.initialize(repeating: 0)
+            var zeroWords = 0
+            registers.withUnsafeBytes { registers in
+                for offset in stride(from: 0, to: registers.count, by: 8) {
+                    var word = registers.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+                    guard word != 0 else {
+                        zeroWords += 1
+                        continue
+                    }
+                    for _ in 0..<2 {
+                        tables[Int(word & 0xFF)] += 1
+                        tables[256 + Int(word >> 8 & 0xFF)] += 1
+                        tables[512 + Int(word >> 16 & 0xFF)] += 1
+                        tables[768 + Int(word >> 24 & 0xFF)] += 1
+                        word >>= 32
+                    }
+                }
+            }
+            tables[0] += 8 * zeroWords
+            return (0..<256).map {
+                tables[$0] + tables[256 + $0] + tables[512 + $0] + tables[768 + $0]
+            }
+        }
     }
 
     /// Calls `body` with the registers.

@@ -15,7 +15,7 @@ public final class Store: Sendable {
 
     // SAFETY: RocksDB's calls are thread-safe; the handle is freed in deinit only.
     nonisolated(unsafe) let handle: OpaquePointer
-    private let environment: StoreEnvironment
+    let environment: StoreEnvironment
     private let hooks: HookBox?
     /// Rows of the meta family that were read lately.
     let rowCache: RowCache?

@@ -18,6 +18,8 @@ public final class StoreEnvironment: Sendable {
     // SAFETY: the shim's parts are thread-safe; the pointer is freed in deinit only.
     nonisolated(unsafe) let handle: OpaquePointer
     private let log: LogBox?
+    /// Names under which large values were seen, in any store.
+    public let largeNames = LargeNames()
 
     /// Makes the shared parts.
     ///

@@ -102,7 +102,11 @@ public final class StoreTransaction {
             core.pointee.handle, family.rawValue, key.baseAddress, key.count,
             core.pointee.snapshot, core.pointee.pins.pin(), &value, &length, &error)
         switch code {
-        case 0: return Bytes(start: value, count: length)
+        case 0:
+            if length >= LargeNames.rowBytes {
+                store.environment.largeNames.note(kind, family, row: key)
+            }
+            return Bytes(start: value, count: length)
         case 1: return nil
         default:
             core.pointee.pins.leave()
@@ -178,6 +182,7 @@ public final class StoreTransaction {
         var error = pk_error()
         let rows = core.pointee.overlay.rows
         let rowCount = core.pointee.overlay.rowCount
+        store.environment.largeNames.noteLarge(kind, rows, count: rowCount)
         store.rowCache?.beginWrite(rows, count: rowCount)
         let code = pk_write(
             core.pointee.handle, core.pointee.batch, rows, rowCount,
@@ -190,6 +195,7 @@ public final class StoreTransaction {
             }
             throw takeError(&error, path: store.path)
         }
+        store.environment.largeNames.forgetShort(kind, rows, count: rowCount)
         core.pointee.reset()
         return .done
     }

@@ -269,16 +269,17 @@ public struct Strings {
         _ key: Bytes, _ elements: UnsafeBufferPointer<Bytes>, now: Int64
     ) throws(StorageError) -> Bool {
         if AppliedRow.isReserved(key) { throw .reservedName }
-        return try withValue(key, now: now) { old, _ in
-            var registers = HyperLogLog(registers: old ?? .none)
-            let before = registers.estimate
-            for element in elements { registers.add(element) }
+        return try withValue(key, now: now) { old, expiry in
             if elements.isEmpty {
                 put(key, .none, expiry: 0)
-            } else {
-                registers.withBytes { put(key, $0, expiry: 0) }
+                return old == nil
             }
-            return registers.estimate != before || (old == nil && elements.isEmpty)
+            var registers = HyperLogLog(registers: old ?? .none)
+            let (hasRisen, isOtherEstimate) = registers.add(elements)
+            // The row is there already, as it would be written.
+            if !hasRisen, expiry == 0, old?.count == HyperLogLog.registerCount { return false }
+            registers.withBytes { put(key, $0, expiry: 0) }
+            return isOtherEstimate
         }
     }
 }

@@ -97,7 +97,8 @@ final class Harness {
             }
             switch result.next {
             case .readMore, .close: return output
-            case .yield, .gateClosed, .busy, .output: break
+            case .yield: self.yieldCount += 1
+            case .gateClosed, .busy, .output: break
             case .postponed:
                 self.postponed[client.record.id] = rest
                 return output
@@ -111,6 +112,9 @@ final class Harness {
 
     /// How often work went to the slow pool.
     private(set) var poolCount = 0
+
+    /// How often the loop let others have their turn.
+    private(set) var yieldCount = 0
 
     /// Input of clients whose first request waits for its time.
     private(set) var postponed: [UInt64: [UInt8]] = [:]

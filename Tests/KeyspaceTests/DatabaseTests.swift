@@ -142,6 +142,48 @@ struct DatabaseTests {
         #expect(keyspace.close())
     }
 
+    @Test("A group that replaces whole keys is committed as it is when time moved on")
+    func timelessGroup() throws {
+        let rig = try Rig()
+        let keyspace = try rig.open()
+        let database = keyspace.databases[0]
+        try database.write(["sadd", "s", "old"], ["sadd", "mortal", "m"])
+        let soon = rig.clock.unixSeconds + 5
+        try database.write(["expireat", "mortal", "\(soon)"])
+        let slow = database.makeGroup(onPool: true)
+        slow.beginAtomic()
+        slow.makeTimeless()
+        for key in ["s", "mortal", "new"] {
+            try slow.run("del", key)
+            try slow.run("sadd", key, "a", "b")
+        }
+        slow.endAtomic()
+        // Meanwhile `mortal` is over, and the log's clock knows it.
+        rig.clock.advance(by: .seconds(10))
+        try database.write(["set", "fast", "1"])
+        guard case .committed = slow.commit() else {
+            Issue.record("was to be prepared again")
+            return
+        }
+        #expect(!slow.isTimeless)
+        func members(_ database: Database) throws -> [String: Int] {
+            let reader = database.makeReader()
+            var counts: [String: Int] = [:]
+            for key in ["s", "mortal", "new"] {
+                counts[key] = try Array(key.utf8).withUnsafeBytes {
+                    try Sets(reader.sets).count($0, now: database.now)
+                }
+            }
+            return counts
+        }
+        let expected = ["s": 2, "mortal": 2, "new": 2]
+        #expect(try members(database) == expected)
+        // Recovery applies the same items with the later time.
+        let second = try rig.killed().open()
+        #expect(try members(second.databases[0]) == expected)
+        for keyspace in [keyspace, second] { #expect(keyspace.close()) }
+    }
+
     @Test("A clock that was set back gives items the log's time")
     func clockBack() throws {
         let rig = try Rig()

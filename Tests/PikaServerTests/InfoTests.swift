@@ -1,3 +1,4 @@
+import Foundation
 import Synchronization
 import Testing
 
@@ -13,6 +14,34 @@ struct InfoTests {
         ])
     func decimals(value: Double, text: String) {
         #expect(InfoText.decimal(value) == text)
+    }
+
+    @Test("Who asks for the size of directories never walks them: an old answer begins a walk")
+    func directorySizes() throws {
+        let fileSystem = RealFileSystemForTests.shared
+        let path = NSTemporaryDirectory() + "sizes-" + UUID().uuidString
+        try FileManager.default.createDirectory(
+            atPath: path + "/inner", withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        func add(_ name: String, _ count: Int) throws {
+            try Data(count: count).write(to: URL(fileURLWithPath: path + "/" + name))
+        }
+        try add("inner/a", 100)
+        let walks = Mutex<[@Sendable () -> Void]>([])
+        let sizes = DirectorySizes(of: [path, path + "/none"], fileSystem, nowMilliseconds: 0) {
+            walk in walks.withLock { $0.append(walk) }
+        }
+        try add("b", 20)
+        let limit = DirectorySizes.ageLimitMilliseconds
+        #expect(sizes.bytes(nowMilliseconds: limit) == [100, 0])
+        #expect(walks.withLock { $0.count } == 0)
+        #expect(sizes.bytes(nowMilliseconds: limit + 1) == [100, 0])
+        #expect(sizes.bytes(nowMilliseconds: 2 * limit) == [100, 0])
+        // One at a time.
+        #expect(walks.withLock { $0.count } == 1)
+        walks.withLock { $0.removeFirst() }()
+        #expect(sizes.bytes(nowMilliseconds: limit + 2) == [120, 0])
+        #expect(walks.withLock { $0.count } == 0)
     }
 
     @Test("Rates come from two moments; a counter that went back gives 0")

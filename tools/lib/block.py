@@ -5,12 +5,14 @@ import os
 import socket
 import time
 
-from pikalib import Client, Failure
+from pikalib import Client, Failure, wait_for
 
 LIMIT_MILLISECONDS = 50
 # Between two requests of a probe.
 PAUSE_SECONDS = 0.0005
 PIECE = 1 << 20
+# Nobody's data, another type's store, the store that the big command writes.
+PROBES = ("PING",), ("SET", "probe", "v"), ("SADD", "probe:set", "v")
 MARK = b"the-end-of-the-big-command"
 
 
@@ -74,7 +76,7 @@ def run_big(port, payload):
 
 
 class Work:
-    """A big command; `prepare` gets a client, `requests` gives what is sent."""
+    """A big command; `prepare` gets a client first, `requests` is what is sent."""
 
     def __init__(self, name, *requests, prepare=None):
         self.name, self.requests, self.prepare = name, requests, prepare
@@ -95,6 +97,16 @@ def fill(client, count):
         ])
 
 
+def flush(server):
+    """Puts what is in memory into files, so that large values are read from there."""
+    if server.binary == "redis-server":
+        return
+    client = server.client(600)
+    client.call("COMPACT")
+    wait_for("the end of COMPACT", lambda: client.info("stats")["is_compact"] == "No", 300, 0.2)
+    client.close()
+
+
 def works(count, value_bytes):
     def encoded(*words):
         return Client.encode(words)
@@ -110,12 +122,33 @@ def works(count, value_bytes):
     yield Work("SORT", encoded("SORT", "big:list"))
     yield Work("SUNION", encoded("SUNION", "big:set:a", "big:set:b"))
     yield Work("SUNIONSTORE", encoded("SUNIONSTORE", "big:union", "big:set:a", "big:set:b"))
+    yield Work("SINTERSTORE", encoded("SINTERSTORE", "big:inter", "big:set:a", "big:set:b"))
+    yield Work("SDIFFSTORE", encoded("SDIFFSTORE", "big:diff", "big:set:a", "big:set:b"))
+    yield Work("ZUNIONSTORE", encoded("ZUNIONSTORE", "big:zunion", 2, "big:zset", "big:set:a"))
+    yield Work("ZRANGESTORE", encoded("ZRANGESTORE", "big:zrange", "big:zset", 0, -1))
+    yield Work("SORT STORE", encoded("SORT", "big:list", "STORE", "big:sorted"))
+    yield Work("COPY of the hash", encoded("COPY", "big:hash", "big:copy"))
+    yield Work("RENAME of the copy", encoded("RENAME", "big:copy", "big:moved"))
+    yield Work("LTRIM of half", encoded("LTRIM", "big:sorted", count // 2, -1))
+    yield Work("ZREMRANGEBYRANK", encoded("ZREMRANGEBYRANK", "big:zrange", 0, -1))
+    yield Work("SPOP of half", encoded("SPOP", "big:inter", count // 4))
     yield Work("DEL of the union", encoded("DEL", "big:union"))
     yield Work("DEL of the hash", encoded("DEL", "big:hash"))
     yield Work("LREM of nothing", encoded("LREM", "big:list", 0, "none"))
     yield Work("SET of a large value", encoded("SET", "big:value", value))
     yield Work("GET of a large value", encoded("GET", "big:value"))
     yield Work("BITCOUNT of it", encoded("BITCOUNT", "big:value"))
+    yield Work("GET of it from files", encoded("GET", "big:value"), prepare=flush)
+    yield Work("STRLEN, EXISTS, TTL of it", b"".join(
+        encoded(word, "big:value") for word in ("STRLEN", "EXISTS", "TTL")), prepare=flush)
+    yield Work("GETRANGE of it", encoded("GETRANGE", "big:value", 5, 9), prepare=flush)
+    yield Work("APPEND to it", encoded("APPEND", "big:value", "x"))
+    yield Work("EXPIRE of it", encoded("EXPIRE", "big:value", 1000))
+    yield Work("SETRANGE inside it", encoded("SETRANGE", "big:value", value_bytes // 2, "x"))
+    yield Work("SETBIT inside it", encoded("SETBIT", "big:value", value_bytes * 4, 1))
+    yield Work("COPY of it", encoded("COPY", "big:value", "big:value:2"))
+    yield Work("INFO, 100 times", encoded("INFO") * 100)
+    yield Work("COMMAND DOCS, 10 times", encoded("COMMAND", "DOCS") * 10)
     yield Work("SETRANGE far out", encoded("SETRANGE", "big:range", value_bytes, "x"))
     yield Work("SETBIT far out", encoded("SETBIT", "big:bit", value_bytes * 8, 1))
     yield Work("EXEC of 20,000 SETs", encoded("MULTI") + b"".join(
@@ -129,14 +162,20 @@ def works(count, value_bytes):
     yield Work("FLUSHALL", encoded("FLUSHALL"))
 
 
-def measure(server, count, value_bytes):
+def measure(server, count, value_bytes, only=""):
     client = server.client(600)
     fill(client, count)
     client.close()
-    probes = Probe(server.port, "PING"), Probe(server.port, "SET", "probe", "v")
+    probes = [Probe(server.port, *words) for words in PROBES]
     rows = {}
     try:
         for work in works(count, value_bytes):
+            if only not in work.name.lower():
+                # What comes behind it may need what it makes.
+                run_big(server.port, b"".join(work.requests))
+                continue
+            if work.prepare:
+                work.prepare(server)
             for one in probes:
                 one.start()
             time.sleep(0.05)
@@ -152,16 +191,19 @@ def block(bench):
     """The longest waits beside each big command, with redis-server in the same run."""
     quick = bench.options.quick
     count, value_bytes = (100_000, 32 << 20) if quick else (1_000_000, 256 << 20)
-    ours = measure(bench.pika("block-ours"), count, value_bytes)
+    only = bench.options.rows.lower()
+    ours = measure(bench.pika("block-ours"), count, value_bytes, only)
     bench.stop_all()
-    theirs = measure(bench.redis("block-redis"), count, value_bytes)
+    theirs = measure(bench.redis("block-redis"), count, value_bytes, only)
     bench.stop_all()
     print(f"the longest wait in ms beside one command; {count:,} elements, values of "
           f"{value_bytes >> 20} MiB")
-    print(f"{'':22} {'ours: s':>8} {'PING':>7} {'SET':>7}   {'redis: s':>8} {'PING':>7} {'SET':>7}")
-    for name, (seconds, _, ping, write) in ours.items():
+    columns = "".join(f" {words[0]:>7}" for words in PROBES)
+    print(f"{'':24} {'ours: s':>8}{columns}   {'redis: s':>8}{columns}")
+    for name, (seconds, _, ping, *writes) in ours.items():
         other = theirs[name]
         verdict = "" if ping <= LIMIT_MILLISECONDS else f"   PING ABOVE {LIMIT_MILLISECONDS}"
         bench.failed |= ping > LIMIT_MILLISECONDS
-        print(f"{name:22} {seconds:8.2f} {ping:7.1f} {write:7.1f}   "
-              f"{other[0]:8.2f} {other[2]:7.1f} {other[3]:7.1f}{verdict}", flush=True)
+        waits, others = ("".join(f" {wait:7.1f}" for wait in row)
+                         for row in ([ping, *writes], other[2:]))
+        print(f"{name:24} {seconds:8.2f}{waits}   {other[0]:8.2f}{others}{verdict}", flush=True)

@@ -84,6 +84,15 @@ extension ConfTable {
             unit: "bytes", live: true,
             "Limit of one reply; a longer one becomes an error."),
         ConfItem(
+            "atomic-group-limit",
+            .bytes(1_073_741_824, 1_048_576...4_294_967_296, into: \.atomicGroupBytes),
+            unit: "bytes", from: .ours, live: true,
+            """
+            What a transaction, a command or a pipeline read at once may write together, with the
+            names; it is held in memory and written as one. Beyond it nothing of it is written, and
+            the command gets an error.
+            """),
+        ConfItem(
             "client-output-limit",
             .bytes(67_108_864, 1_048_576...(1 << 40), into: \.clientOutputBytes), unit: "bytes",
             from: .ours, live: true,

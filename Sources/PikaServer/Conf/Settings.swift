@@ -14,6 +14,8 @@ public struct Settings: Sendable {
     package internal(set) var rootConnections = 0
     package internal(set) var timeoutSeconds = 0
     package internal(set) var queryBufferBytes = 0
+    /// Bytes that are applied together at most.
+    package internal(set) var atomicGroupBytes = 0
     package internal(set) var clientOutputBytes = 0
     package internal(set) var maxClientResponseBytes = 0
     package internal(set) var outputBufferLimits = ""

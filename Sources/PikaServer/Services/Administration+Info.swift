@@ -163,8 +163,9 @@ extension Administration {
     private var dataFigures: DataFigures {
         let settings = conf.settings
         var figures = DataFigures()
-        figures.dbBytes = DirectorySize.bytes(of: settings.dbPath, fileSystem)
-        figures.logBytes = DirectorySize.bytes(of: settings.logPath, fileSystem)
+        let sizes = directorySizes.bytes(nowMilliseconds: ServerClock.monotonicMilliseconds())
+        figures.dbBytes = sizes[0]
+        figures.logBytes = sizes[1]
         figures.compression = settings.compression
         figures.residentBytes = ProcessLimits.residentBytes()
         for database in keyspace.databases {

@@ -19,6 +19,8 @@ final class Administration: ServerServices {
     let maintenance: Maintenance
     let replication: (any ReplicationControl)?
     let fileSystem: any FileSystem
+    /// Of the databases and of the logs.
+    let directorySizes: DirectorySizes
     let startedSeconds: Int64
     let log: ServerLog
     private let timers: any EventLoopGroup
@@ -40,6 +42,11 @@ final class Administration: ServerServices {
         fileSystem = parts.fileSystem
         log = parts.log
         timers = parts.timers
+        let pool = parts.pool
+        directorySizes = DirectorySizes(
+            of: [parts.conf.settings.dbPath, parts.conf.settings.logPath], parts.fileSystem,
+            nowMilliseconds: ServerClock.monotonicMilliseconds()
+        ) { body in pool.submit { _ in body() } }
         startedSeconds = ServerClock.unixSeconds()
         self.stop = stop
     }
@@ -56,6 +63,7 @@ final class Administration: ServerServices {
         var fileSystem: any FileSystem
         var log: ServerLog
         var timers: any EventLoopGroup
+        var pool: NIOThreadPool
     }
 
     var role: ServerRole {
