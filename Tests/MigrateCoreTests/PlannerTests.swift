@@ -274,6 +274,79 @@ struct PlannerTests {
         }
     }
 
+    @Test("A source's emptying is refused where the target keeps keys that are not the source's")
+    func flushesOfShared() throws {
+        var policy = PlanPolicy()
+        policy.keepsForeignKeys = true
+        for command in ["FLUSHDB", "FLUSHALL"] {
+            #expect(throws: PlanRefusal.self) {
+                try self.plan(command, target: Self.redis, policy: policy)
+            }
+        }
+    }
+
+    @Test("M6: a name's further types stay beside the first on a Pika; a Redis has one of them")
+    func severalTypes() throws {
+        var head = KeyHead(database: 0, name: Array("k".utf8), kind: .list)
+        head.earlierKinds = [.string, .hash]
+        var chunk = ElementChunk()
+        chunk.append("a".utf8)
+        func written(
+            _ target: TargetCapabilities, _ policy: PlanPolicy
+        ) throws -> (String, [PlanNote]) {
+            var buffer = CommandBuffer()
+            var writer = ValueWriter(target, policy)
+            try writer.begin(head, key: head.name, replaces: true, now: 1, into: &buffer)
+            try writer.append(chunk, into: &buffer)
+            try writer.end(into: &buffer)
+            return (String(decoding: buffer.bytes, as: UTF8.self), writer.takeNotes())
+        }
+        // Only a list could hold a part of what is written again.
+        let list = try written(Self.pika, PlanPolicy()).0
+        #expect(!list.contains("DEL") && list.contains("LTRIM") && list.contains("RPUSH"))
+        head.kind = .set
+        let set = try written(Self.pika, PlanPolicy()).0
+        #expect(!set.contains("DEL") && !set.contains("LTRIM") && set.contains("SADD"))
+        let refusal = #expect(throws: PlanRefusal.self) { try written(Self.redis, PlanPolicy()) }
+        #expect(refusal?.reason.contains("the name k holds string and hash and set") == true)
+        var policy = PlanPolicy()
+        policy.sameName = .first
+        #expect(try written(Self.redis, policy) == ("", [PlanNote("same-name")]))
+        head.earlierKinds = []
+        #expect(try written(Self.redis, policy).0.contains("DEL"))
+    }
+
+    @Test(
+        "A deadline of 0 in a Pika's log is none of its own: the value is new, the deadline stays")
+    func counterOfPika() throws {
+        var policy = PlanPolicy()
+        policy.sourceKeepsTypesApart = true
+        let count = "PKSETEXAT k 0 5"
+        #expect(
+            try self.text(self.plan(count, target: Self.redis, policy: policy))
+                == ["SET k 5 KEEPTTL"])
+        var ours = Self.pika
+        #expect(try self.plan(count, target: ours, policy: policy).action == .refresh)
+        ours.hasModernSet = true
+        #expect(
+            try self.text(self.plan(count, target: ours, policy: policy)) == ["SET k 5 KEEPTTL"])
+        policy.canRead = false
+        #expect(try self.text(self.plan(count, target: Self.pika, policy: policy)) == ["SET k 5"])
+    }
+
+    @Test("What a Pika overwrites leaves the name's other types on a Pika")
+    func overwritesOfPika() throws {
+        var policy = PlanPolicy()
+        policy.sourceKeepsTypesApart = true
+        for (command, expected) in [
+            ("SET k v", "SET k v"), ("MSET k v l w", "MSET k v l w"), ("GETSET k v", "SET k v"),
+            ("PKSETEXAT k 2000000000 v", "PKSETEXAT k 2000000000 v"),
+        ] {
+            #expect(
+                try self.text(self.plan(command, target: Self.pika, policy: policy)) == [expected])
+        }
+    }
+
     private static var cluster: TargetCapabilities {
         var target = Self.redis
         target.isSharded = true

@@ -278,4 +278,36 @@ struct UnitRouterTests {
             route(workers[1], 5)
                 == .refresh(pair, executor: workers[0], workers: Set(workers)))
     }
+
+    @Test("The copy of one shard leaves alone what is known of the others, and forgets its own")
+    func restartOfShard() {
+        func end(_ shard: Int, _ offset: UInt64, _ other: UInt64) -> SourcePosition {
+            let offsets = [shard: offset, 1 - shard: other]
+            return .cluster(
+                ClusterPosition(
+                    shard: shard,
+                    shards: offsets.mapValues {
+                        RedisPosition(replicationID: "r\($0)", offset: $0, database: 0)
+                    }))
+        }
+        let keys = ["a", "b"].map { DatabaseKey(0, Array($0.utf8)) }
+        let filter = KeyFilter()
+        var router = UnitRouter(filter: filter, workers: 1)
+        _ = router.read(keys[0], worker: 0, at: end(0, 200, 0))
+        _ = router.read(keys[1], worker: 0, at: end(1, 200, 0))
+        func route(_ key: Int, _ offset: UInt64) -> UnitRoute {
+            router.route(
+                [keys[key]], end: end(key, offset, 0), database: 0, mustRefresh: false)
+        }
+        #expect(route(0, 150) == .done && route(1, 150) == .done)
+        router.restart(end(1, 100, 0))
+        #expect(route(0, 150) == .done)
+        #expect(route(1, 150) == .execute(executor: 0, workers: [0]))
+
+        let marker = Marker(epoch: 1, position: end(0, 300, 300), horizon: nil)
+        router = UnitRouter(filter: filter, workers: 1, markers: [0: [0: marker]])
+        router.restart(end(1, 100, 0))
+        #expect(route(0, 250) == .done)
+        #expect(route(1, 150) == .execute(executor: 0, workers: [0]))
+    }
 }

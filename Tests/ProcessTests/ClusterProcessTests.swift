@@ -123,6 +123,41 @@ struct ClusterProcessTests {
         }
     }
 
+    @Test(
+        "A shard that joins a cluster while it is followed: its keys come, and nothing is doubled",
+        .timeLimit(.minutes(3)))
+    func newShard() throws {
+        let world = try ClusterWorld(masters: 2, replicasOfFirst: 0)
+        let target = try world.server()
+        for number in 0..<40 { self.write(world, number) }
+        let to = "redis://127.0.0.1:\(target.port)"
+        var tool = try world.tool(from: world.url, to: to, directory: "job")
+        try world.waitUntilEqual(world.masters.map(\.port), [target.port], tool)
+        let old = world.url
+        let added = try world.addMaster()
+        for number in 40..<200 {
+            self.write(world, number)
+            if number % 20 == 7 {
+                for key in ["count:\(number / 20 % 7)", "list:\(number / 20 % 5)", "scores"] {
+                    try world.moveSlot(of: key, to: added)
+                }
+            }
+            if number == 110 {
+                tool.kill()
+                tool = try world.tool(from: old, to: to, directory: "job")
+            }
+        }
+        try world.waitUntilEqual(world.masters.map(\.port), [target.port], tool)
+        #expect(tool.isRunning, "\(tool.logTail)")
+        // The others' keys stay when it is emptied.
+        let last = try #require(BlockingClient(port: world.masters[added].port))
+        #expect(last.call("FLUSHALL") == .text("OK"))
+        self.write(world, 200)
+        try world.waitUntilEqual(world.masters.map(\.port), [target.port], tool)
+        tool.signal(SIGTERM)
+        #expect(tool.waitForExit() == 0)
+    }
+
     @Test("A second instance fences the first one off in every slot", .timeLimit(.minutes(2)))
     func fencing() throws {
         let world = try ClusterWorld(masters: 2, replicasOfFirst: 0)
@@ -176,6 +211,26 @@ final class ClusterWorld {
             }
         }
         for replica in self.replicas { try self.attach(replica) }
+    }
+
+    /// Lets another master without slots join; returns its place among them.
+    func addMaster() throws -> Int {
+        let node = try self.node()
+        try self.order(node, "SET-CONFIG-EPOCH", "\(self.masters.count + 1)")
+        self.masters.append(node)
+        let first = self.masters[0]
+        try self.order(first, "MEET", "127.0.0.1", "\(node.port)", "\(Self.bus(node.port))")
+        let count = self.masters.count + self.replicas.count
+        try self.wait("the new node") {
+            (self.masters + self.replicas).allSatisfy { other in
+                guard case .bulk(let state?) = self.ask(other, "CLUSTER", "INFO") else {
+                    return false
+                }
+                return state.contains("cluster_state:ok")
+                    && state.contains("cluster_known_nodes:\(count)")
+            }
+        }
+        return self.masters.count - 1
     }
 
     /// Sends a command to the master of its key.
@@ -321,13 +376,14 @@ final class ClusterWorld {
         throw ProcessFailure(text: "waited in vain for \(what)")
     }
 
-    /// Gives the slot of a key from the master that has it to the next one.
-    func moveSlot(of key: String) throws {
+    /// Gives the slot of a key from the master that has it to the next one, or to one by its place.
+    func moveSlot(of key: String, to place: Int? = nil) throws {
         guard case .integer(let slot)? = self.ask(self.masters[0], "CLUSTER", "KEYSLOT", key),
             let index = self.masters.firstIndex(where: { self.has(slot, $0) })
         else { throw ProcessFailure(text: "nobody has the slot of \(key)") }
         let giver = self.masters[index]
-        let taker = self.masters[(index + 1) % self.masters.count]
+        guard index != place else { return }
+        let taker = self.masters[place ?? (index + 1) % self.masters.count]
         let name = try self.id(taker)
         try self.order(taker, "SETSLOT", "\(slot)", "IMPORTING", self.id(giver))
         try self.order(giver, "SETSLOT", "\(slot)", "MIGRATING", name)

@@ -53,12 +53,16 @@ struct MigrateLimitTests {
 
 extension MigrateWorld {
     /// Runs a command of the tool on the job that `start` began; its exit code and its output.
-    func ask(_ words: String...) throws -> (code: Int32, text: String) {
+    func ask(_ words: String...) throws -> (code: Int32, text: String) { try self.ask(words) }
+
+    func ask(_ words: [String]) throws -> (code: Int32, text: String) {
         let child = try MigrateChild(
             PikaProcess.executable + "-migrate", words + ["--dir", "\(self.directory)/job"],
             directory: "\(self.directory)/ask-\(UInt64.random(in: 0...UInt64.max))", port: nil)
         try child.launch()
         let code = child.waitForExit()
-        return (code, child.log)
+        let text = child.log
+        child.removeDirectory()
+        return (code, text)
     }
 }

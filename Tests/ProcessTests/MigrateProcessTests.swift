@@ -355,6 +355,13 @@ final class MigrateChild {
 
     func signal(_ number: Int32) { if self.processID > 0 { Glibc.kill(self.processID, number) } }
 
+    /// Removes all that it has left.
+    func removeDirectory() {
+        _ = PikaProcess.spawn(
+            "/bin/rm", ["-rf", self.directory], directory: "/", output: "dev/null"
+        ).map(PikaProcess.wait)
+    }
+
     func waitForExit() -> Int32 {
         guard self.processID > 0 else { return 0 }
         defer { self.processID = 0 }

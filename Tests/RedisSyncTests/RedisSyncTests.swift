@@ -48,7 +48,7 @@ struct ReplicaHandshakeTests {
         }
     }
 
-    @Test("A mark is found across every border between pieces, near misses do not count")
+    @Test("R2: A mark is found across every border between pieces, near misses do not count")
     func markedSnapshot() throws {
         let snapshot = "REDIS" + String(repeating: "m", count: 39) + "n"
         for cut in 1...150 {

@@ -11,8 +11,8 @@ import tempfile
 import threading
 import time
 
-from migratelib import Migration, Redis, caught_up, compare
-from pikalib import Client, Failure, Server, free_base_port
+from migratelib import Migration, RealPika, Redis, caught_up, compare
+from pikalib import Client, Failure, Server, free_base_port, wait_for
 
 KINDS = {"tool": 40, "source link": 20, "target link": 20, "source": 10, "target": 10}
 PAUSE = (0.2, 1.0)  # seconds between two kills
@@ -41,7 +41,10 @@ class Relay:
             with self.lock:
                 self.pairs.append((near, far))
             for one, other in ((near, far), (far, near)):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                try:
+                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                except OSError:
+                    pass  # cut already
                 threading.Thread(target=self.carry, args=(one, other), daemon=True).start()
 
     @staticmethod
@@ -69,12 +72,37 @@ class Relay:
                     pass
 
 
-class Writer(threading.Thread):
-    """Writes at an even pace to a server that may go away; what is lost with it is lost."""
+class Pace:
+    """How far the writes may be: as far as the kills are, so that both end together.
 
-    def __init__(self, port, writes, seconds, seed):
+    Between two kills it goes on evenly, as fast as the rounds before were.
+    """
+
+    def __init__(self, writes, kills):
+        self.writes, self.kills = writes, max(1, kills)
+        self.done, self.began, self.round = 0, time.monotonic(), sum(PAUSE) / 2
+        self.lock = threading.Lock()
+
+    def next_round(self):
+        now = time.monotonic()
+        with self.lock:
+            self.round += ((now - self.began) - self.round) / 4
+            self.done, self.began = self.done + 1, now
+
+    def allowed(self):
+        with self.lock:
+            part = min(1.0, (time.monotonic() - self.began) / self.round)
+            if self.done >= self.kills:
+                return self.writes
+            return int(self.writes * (self.done + part) / self.kills)
+
+
+class Writer(threading.Thread):
+    """Writes at a pace to a server that may go away; what is lost with it is lost."""
+
+    def __init__(self, port, pace, seed):
         super().__init__(daemon=True)
-        self.port, self.writes, self.seconds = port, writes, seconds
+        self.port, self.pace = port, pace
         self.dice, self.sent = random.Random(seed), 0
 
     def commands(self):
@@ -89,11 +117,11 @@ class Writer(threading.Thread):
                 yield ("ZINCRBY", f"scores:{dice.randrange(50)}", "1", f"m{dice.randrange(200)}")
 
     def run(self):
-        client, started = None, time.monotonic()
-        while self.sent < self.writes:
-            pause = started + self.seconds * self.sent / self.writes - time.monotonic()
-            if pause > 0:
-                time.sleep(pause)
+        client = None
+        while self.sent < self.pace.writes:
+            if self.sent >= self.pace.allowed():
+                time.sleep(0.005)
+                continue
             try:
                 client = client or Client(self.port, timeout=20)
                 client.pipeline(list(self.commands()))
@@ -116,7 +144,10 @@ class Storm:
         port = free_base_port(self.ports)
         self.ports.append(port)
         path = os.path.join(self.directory, name)
-        if kind == "redis":
+        peer = getattr(self.options, f"{name}_pika")
+        if peer:
+            server = RealPika(name, peer, path, port)
+        elif kind == "redis":
             server = Redis(name, path, port, "--appendonly", "yes", "--appendfsync", "always")
         else:
             server = Server(name, self.options.pika, path, port)
@@ -126,17 +157,18 @@ class Storm:
     def start(self):
         self.target_link = Relay(self.target.port)
         # A Pika's replicas need its other ports, too: that link is cut at the client's port alone.
-        self.source_link = Relay(self.source.port) if self.options.source == "redis" else None
+        self.source_link = None if self.options.source_is_pika else Relay(self.source.port)
         port = self.source_link.own_port if self.source_link else self.source.port
         self.migration = Migration(
             self.options.migrate, os.path.join(self.directory, "job"),
-            f"{self.options.source}://127.0.0.1:{port}",
-            f"{self.options.target}://127.0.0.1:{self.target_link.own_port}",
+            f"{'pika' if self.options.source_is_pika else 'redis'}://127.0.0.1:{port}",
+            f"{'pika' if self.options.target_is_pika else 'redis'}://127.0.0.1:{self.target_link.own_port}",
             "map.databases=[\"0=0\"]", "checkpoint.interval=100")
         self.servers.append(self.migration.start())
 
     def strike(self):
-        kind = self.dice.choices(list(KINDS), list(KINDS.values()))[0]
+        kinds = [kind for kind in KINDS if not self.options.only or kind in self.options.only]
+        kind = self.dice.choices(kinds, [KINDS[kind] for kind in kinds])[0]
         if kind == "source link" and self.source_link is None:
             kind = "target link"
         self.kills[kind] += 1
@@ -154,14 +186,17 @@ class Storm:
 
     def run(self):
         options, started = self.options, time.monotonic()
-        print(f"seed {options.seed}, {options.source} -> {options.target}", flush=True)
+        names = [options.source_pika or options.source, options.target_pika or options.target]
+        print(f"seed {options.seed}, {' -> '.join(os.path.basename(name) for name in names)}",
+              flush=True)
         self.start()
-        writer = Writer(
-            self.source.port, options.writes, options.kills * sum(PAUSE) / 2, options.seed)
+        pace = Pace(options.writes, options.kills)
+        writer = Writer(self.source.port, pace, options.seed)
         writer.start()
         for number in range(options.kills):
             time.sleep(self.dice.uniform(*PAUSE))
             self.strike()
+            pace.next_round()
             if (number + 1) % 20 == 0:
                 print(f"{number + 1} kills, {writer.sent} writes,"
                       f" {time.monotonic() - started:.0f} s", flush=True)
@@ -179,7 +214,21 @@ class Storm:
         return 1 if code != 0 or stopped != 0 else 0
 
     def catch_up(self):
-        if self.options.source == "redis":
+        # The last write of all must arrive: offsets of a source that was restarted begin anew.
+        word = str(self.options.seed)
+        client = self.source.client()
+        client.call("SET", "storm:end", word)
+        client.close()
+
+        def has_end():
+            client = self.target.client()
+            try:
+                return client.call("GET", "storm:end") == word.encode()
+            finally:
+                client.close()
+
+        wait_for("the last write", has_end, CATCH_UP_SECONDS, 0.2)
+        if not self.options.source_is_pika:
             return caught_up(self.migration, self.source, CATCH_UP_SECONDS)
         started = time.monotonic()
         quiet = [0, 0]
@@ -204,8 +253,15 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--source", choices=["redis", "pika"], default="redis")
     parser.add_argument("--target", choices=["redis", "pika"], default="redis")
+    parser.add_argument("--only", action="append", choices=list(KINDS))
+    parser.add_argument("--source-pika", metavar="BINARY")
+    parser.add_argument("--target-pika", metavar="BINARY")
     options = parser.parse_args()
-    options.pika, options.migrate = os.path.abspath(options.pika), os.path.abspath(options.migrate)
+    options.source_is_pika = bool(options.source_pika) or options.source == "pika"
+    options.target_is_pika = bool(options.target_pika) or options.target == "pika"
+    for name in ("pika", "migrate", "source_pika", "target_pika"):
+        if getattr(options, name):
+            setattr(options, name, os.path.abspath(getattr(options, name)))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     directory, storm = tempfile.mkdtemp(prefix="pika-migrate-storm-"), None
     try:

@@ -43,6 +43,51 @@ class Redis(Server):
         return self
 
 
+class RealPika(Server):
+    """A Pika of another make in a directory of its own, by its own settings' names."""
+
+    CONF = {
+        "thread-num": 1, "thread-pool-size": 4, "sync-thread-num": 4, "log-path": "./log/",
+        "db-path": "./db/", "dump-path": "./dump/", "db-sync-path": "./dbsync/",
+        "dump-prefix": "", "pidfile": "./pika.pid", "daemonize": "no", "databases": 1,
+        "default-slot-num": 1, "instance-mode": "classic", "maxclients": 1000,
+        "root-connection-num": 2, "timeout": 0, "write-binlog": "yes", "expire-logs-nums": 50,
+        "expire-logs-days": 7, "binlog-file-size": 104857600, "write-buffer-size": "32M",
+        "arena-block-size": "2M", "slowlog-write-errorlog": "no", "compression": "none",
+        "max-write-buffer-num": 2, "max-background-flushes": 1, "max-background-compactions": 2,
+        "slave-priority": 100, "cache-num": 4, "cache-model": 0,
+    }
+
+    def __init__(self, name, binary, directory, port):
+        super().__init__(name, binary, directory, port)
+        with open(self.conf, "w") as file:
+            for item, value in {"port": port, **self.CONF}.items():
+                file.write(f"{item} : {value}\n")
+        for part in ("log", "db", "dump", "dbsync"):
+            os.makedirs(os.path.join(directory, part), exist_ok=True)
+
+    def start(self, seconds=60):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [self.binary, "-c", self.conf], cwd=self.directory, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log)
+
+        def answers():
+            if self.process.poll() is not None:
+                raise Failure(f"the {self.name} ended with code {self.process.returncode}")
+            try:
+                client = self.client()
+                try:
+                    return client.call("PING") == "PONG"
+                finally:
+                    client.close()
+            except (Failure, OSError, EOFError):
+                return False
+
+        wait_for(f"the start of {self.name}", answers, seconds, 0.05)
+        return self
+
+
 class Migration:
     """A run of pika-migrate with a job's directory."""
 

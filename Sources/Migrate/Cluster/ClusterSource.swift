@@ -246,7 +246,7 @@ actor ClusterSource: Source {
             let isDue = self.lastAsked.map { .now - $0 >= Self.askEvery } ?? true
             if isDue { try await self.ask() }
             let events = self.read()
-            if !events.isEmpty { return events }
+            if !events.isEmpty { return try await self.withAllSlots(events) }
             for number in self.list.numbers {
                 guard let shard = self.shards[number], shard.waiting.isEmpty,
                     let failure = shard.failure
@@ -255,6 +255,22 @@ actor ClusterSource: Source {
             }
             await self.arrived.wait()
         }
+    }
+
+    /// What a shard emptied may have come to it since the cluster was asked last.
+    ///
+    /// Its slots are read anew, so that one too many does no harm.
+    private func withAllSlots(_ events: [SourceEvent]) async throws(SourceError) -> [SourceEvent] {
+        var events = events
+        for index in events.indices {
+            guard case .unit(var unit) = events[index], let slots = unit.emptiedSlots,
+                case .cluster(let place) = unit.end
+            else { continue }
+            try await self.ask()
+            unit.emptiedSlots = slots.union(self.merge.slots(of: place.shard))
+            events[index] = .unit(unit)
+        }
+        return events
     }
 
     /// What a shard has given; it may give more.
@@ -407,8 +423,11 @@ actor ClusterSource: Source {
         while true {
             if self.isStopped || Task.isCancelled { throw .stopped }
             if let number = self.client.topology.owner(slot)
-                .flatMap({ self.list.number(of: $0.id) }), let shard = self.shards[number]
+                .flatMap({ self.list.number(of: $0.id) })
             {
+                // One that has just joined: whoever reads waits for us, so nobody else opens it.
+                if self.shards[number] == nil { _ = try await self.open(number, .fresh) }
+                guard let shard = self.shards[number] else { throw .stopped }
                 do throws(SourceError) {
                     var read = try await shard.source.refresh(database: database, key: key)
                     if case .redis(let position) = read.position {

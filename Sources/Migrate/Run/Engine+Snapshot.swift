@@ -29,7 +29,7 @@ extension Engine {
             try await self.state.removeMarkers(
                 workers: self.queues.count, databases: self.targetDatabases())
         }
-        self.router.restart()
+        self.router.restart(start.position)
         if start.isResumed || reconciles || start.mayRepeat { self.resume.replaces = true }
         // Nothing answers a file that a name has another type already.
         let checksNames =
@@ -64,6 +64,8 @@ extension Engine {
         self.bulk[worker].closePairs()
         let replaces = self.resume.replaces
         let now = systemMilliseconds()
+        var head = head
+        head.earlierKinds.removeAll { !self.planner.filter.takes($0) }
         try Self.refusal { () throws(PlanRefusal) in
             try self.writer.begin(
                 head, key: key.key, replaces: replaces, now: now,

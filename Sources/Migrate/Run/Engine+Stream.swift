@@ -143,7 +143,15 @@ extension Engine {
     private func rebuild(_ name: [UInt8], _ read: RefreshedKey) throws(RunError) -> CommandBuffer {
         var commands = CommandBuffer()
         commands.append([Array("DEL".utf8), name])
-        for value in read.values where self.planner.filter.takes(value.head.kind) {
+        let values = read.values.filter { self.planner.filter.takes($0.head.kind) }
+        for (index, value) in values.enumerated() {
+            if index > 0, !self.planner.target.keepsTypesApart {
+                guard self.planner.policy.sameName == .first else {
+                    let refusal = PlanRefusal.severalTypes(values.map(\.head.kind), name: name)
+                    throw .corrupt(refusal.reason)
+                }
+                break
+            }
             try Self.refusal { () throws(PlanRefusal) in
                 var writer = ValueWriter(self.planner.target, self.planner.policy)
                 try writer.begin(

@@ -130,7 +130,12 @@ extension Job {
             throw .history("\(self.directory) belongs to the job \(checkpoint.job)")
         }
         guard checkpoint.filterDigest == self.filter.digest else {
-            throw .history("the job was begun with another [map]; a new job needs a new directory")
+            throw .history(
+                "the job in \(self.directory) was begun with another [map], or by a version that keeps"
+                    + " it in another way: what was filtered out till now would stay out. Go on with"
+                    + " the settings and the version of before; or begin a new job in another job.dir,"
+                    + " with [target] on-nonempty = reconcile (rewrites what the target has and deletes"
+                    + " what does not belong there) or flush")
         }
         let isFirst = checkpoint.sequence == 0
         var beginning = Beginning(
@@ -278,16 +283,20 @@ extension Job {
                 let work = self.worker(index, queue, beginning, suspects)
                 group.addTask { .other(await work()) }
             }
-            group.addTask { await self.keep(keeper, source, queues) }
+            group.addTask { await self.keep(keeper) }
+            group.addTask { await self.measure(source, queues) }
             if beginning.log == nil {
                 group.addTask { await self.govern(beginning.server) }
             }
             group.addTask {
+                var policy = self.policy
+                policy.sourceKeepsTypesApart = opening.keepsTypesApart
+                policy.canRead = opening.canRefresh
                 let engine = Engine(
                     source: source, opening: opening,
                     planner: Planner(
                         target: beginning.server.capabilities, filter: self.filter,
-                        policy: self.policy),
+                        policy: policy),
                     queues: queues, keeper: keeper, state: beginning.state, meter: self.meter,
                     throttle: self.throttle, resume: beginning.resume,
                     suspects: suspects,
@@ -349,10 +358,8 @@ extension Job {
         }
     }
 
-    /// Writes checkpoints, looks after the lock, collects the source's numbers.
-    private func keep(
-        _ keeper: CheckpointKeeper, _ source: any Source, _ queues: [WorkQueue]
-    ) async -> Ended {
+    /// Writes checkpoints, looks after the lock.
+    private func keep(_ keeper: CheckpointKeeper) async -> Ended {
         let interval = max(10, self.settings.number("checkpoint.interval"))
         while !Task.isCancelled {
             try? await Task.sleep(for: .milliseconds(interval))
@@ -361,6 +368,16 @@ extension Job {
                 try await keeper.checkLock()
                 try await keeper.commitIfReady()
             } catch { return .other(.failure(error)) }
+        }
+        return .other(.failure(.stopped))
+    }
+
+    /// Collects the source's numbers and the lag; by itself, as a target that hangs must not hide it.
+    private func measure(_ source: any Source, _ queues: [WorkQueue]) async -> Ended {
+        let interval = max(10, self.settings.number("checkpoint.interval"))
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(interval))
+            if Task.isCancelled { break }
             let status = await source.status()
             let oldest = queues.compactMap(\.oldestTime).filter { $0 > 0 }.min()
             let now = systemMilliseconds()

@@ -58,20 +58,24 @@ public final class Job: Sendable {
 
     var isStopping: Bool { self.control.withLock { $0.stops } }
 
-    /// Runs to the end; throws how it ended otherwise.
-    public func run() async throws(RunError) {
+    /// Keeps other processes out of the job's directory until the lock is released.
+    func takeDirectory() throws(RunError) -> DirectoryLock {
         if try self.sourceLocation() == nil { _ = try self.settings.endpoint("source") }
         if try TargetLocation.parse(self.settings.text("target.url")) == nil {
             _ = try self.settings.endpoint("target")
         }
-        let lock: DirectoryLock
         do {
             try self.files.fileSystem.makeDirectory(self.directory)
-            lock = try DirectoryLock(self.directory, fileSystem: self.files.fileSystem)
+            return try DirectoryLock(self.directory, fileSystem: self.files.fileSystem)
         } catch let error as DirectoryLockError {
             throw .fenced("\(error.description)")
         } catch { throw .io("\(error)") }
-        defer { lock.release() }
+    }
+
+    /// Runs to the end; throws how it ended otherwise.
+    ///
+    /// The directory must have been taken.
+    func run() async throws(RunError) {
         let ended: Result<Void, RunError>
         do throws(RunError) { ended = .success(try await self.tries()) } catch {
             ended = .failure(error)

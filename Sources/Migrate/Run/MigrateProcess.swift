@@ -18,6 +18,8 @@ public final class MigrateProcess: Sendable {
     public func run() async throws(RunError) {
         let job = self.job
         Signals.install()
+        let lock = try job.takeDirectory()
+        defer { lock.release() }
         let drain = self.settings.number("job.drain-timeout")
         let watcher = Task {
             while !Task.isCancelled {

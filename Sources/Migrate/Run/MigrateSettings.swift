@@ -189,6 +189,8 @@ public struct MigrateSettings: Sendable {
         policy.program = choice("program")
         policy.hyperLogLog = .init(rawValue: self.text("policy.hyperloglog")) ?? .fail
         policy.farDeadline = .init(rawValue: self.text("policy.far-deadline")) ?? .fail
+        policy.sameName = .init(rawValue: self.text("policy.same-name")) ?? .fail
+        policy.keepsForeignKeys = self.text("target.on-nonempty") == "merge"
         policy.fieldDeadline = .init(rawValue: self.text("policy.field-deadline")) ?? .fail
         return policy
     }

@@ -174,6 +174,10 @@ enum SettingsTable {
             "policy", "program", .choice(["fail", "skip"]), "\"skip\"",
             "Scripts and functions; what they wrote is copied."),
         Self.row(
+            "policy", "same-name", .choice(["fail", "first"]), "\"fail\"",
+            "Names that a Pika holds in several types, for a Redis: the first type, in the order string, hash, list, zset, set."
+        ),
+        Self.row(
             "limit", "receive-bytes", .number, "0",
             "Bytes a second received from a Pika source; 0 = none."),
         Self.row(

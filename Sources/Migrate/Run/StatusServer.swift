@@ -12,15 +12,21 @@ internal import NIOPosix
 /// | `POST /limit/NAME/auto` | gives a limit back to settings and schedule |
 /// | `POST /pause`, `POST /resume` | holds everything back, goes on |
 /// | `POST /stop` | drains and ends with exit code 0 |
+///
+/// Every run has a name of its own, which is in the job's directory and in every answer: a port may
+/// be somebody else's by the time that it is asked. What is asked for another run is refused.
 struct StatusServer: Sendable {
-    /// The file in the job's directory that tells the address.
+    /// The file in the job's directory that tells the address, and in its second line the run's name.
     static let addressFile = "status-address"
+    /// The header that names the run.
+    static let runHeader = "x-pika-migrate-run"
     private static let loopback: Set<String> = ["127.0.0.1", "localhost", "::1"]
     private static let backlog: Int32 = 16
 
     private let channel: any Channel
     /// Where it listens.
     let address: RedisAddress
+    private let path: String
 
     /// Listens; nil if the settings say so.
     static func start(_ job: Job) async throws(RunError) -> StatusServer? {
@@ -30,6 +36,7 @@ struct StatusServer: Sendable {
         guard parts.count == 2, let port = Int(parts[1]), (0...65_535).contains(port),
             Self.loopback.contains(String(parts[0]))
         else { throw .usage("status.listen: \(text) is no address of loopback") }
+        let run = (0..<2).map { _ in String(UInt64.random(in: 0...UInt64.max), radix: 16) }.joined()
         do {
             let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .serverChannelOption(.backlog, value: Self.backlog)
@@ -37,20 +44,24 @@ struct StatusServer: Sendable {
                 .childChannelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture {
                         try channel.pipeline.syncOperations.configureHTTPServerPipeline()
-                        try channel.pipeline.syncOperations.addHandler(StatusHandler(job))
+                        try channel.pipeline.syncOperations.addHandler(StatusHandler(job, run))
                     }
                 }
                 .bind(host: String(parts[0]), port: port).get()
             let address = RedisAddress(
                 host: String(parts[0]), port: channel.localAddress?.port ?? port)
-            try job.files.fileSystem.makeDirectory(job.directory)
+            let path = Path.join(job.directory, Self.addressFile)
             try job.files.fileSystem.writeAtomically(
-                Path.join(job.directory, Self.addressFile), Array(address.description.utf8))
-            return StatusServer(channel: channel, address: address)
+                path, Array("\(address.description)\n\(run)\n".utf8))
+            return StatusServer(channel: channel, address: address, path: path)
         } catch { throw .io("the status can't be served at \(text): \(error)") }
     }
 
-    func stop() async { try? await self.channel.close().get() }
+    /// Ends, and takes the address back.
+    func stop() async {
+        try? RealFileSystem().unlink(self.path)
+        try? await self.channel.close().get()
+    }
 }
 
 /// One connection to the status.
@@ -63,9 +74,13 @@ private final class StatusHandler: ChannelInboundHandler {
         + LimitName.allCases.map(\.rawValue).joined(separator: ", ") + "\n"
 
     private let job: Job
+    private let run: String
     private var head: HTTPRequestHead?
 
-    init(_ job: Job) { self.job = job }
+    init(_ job: Job, _ run: String) {
+        self.job = job
+        self.run = run
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch self.unwrapInboundIn(data) {
@@ -78,6 +93,7 @@ private final class StatusHandler: ChannelInboundHandler {
             headers.add(name: "content-type", value: type)
             headers.add(name: "content-length", value: "\(text.utf8.count)")
             headers.add(name: "connection", value: "close")
+            headers.add(name: StatusServer.runHeader, value: self.run)
             context.write(
                 self.wrapOutboundOut(
                     .head(HTTPResponseHead(version: head.version, status: status, headers: headers))
@@ -92,6 +108,9 @@ private final class StatusHandler: ChannelInboundHandler {
     }
 
     private func answer(_ head: HTTPRequestHead) -> (HTTPResponseStatus, String, String) {
+        guard head.headers[StatusServer.runHeader].allSatisfy({ $0 == self.run }) else {
+            return (.misdirectedRequest, "text/plain", "another job's run is asked for\n")
+        }
         let path = head.uri.split(separator: "/").map(String.init)
         switch (head.method, path.first) {
         case (.GET, "status"): return (.ok, "application/json", self.text.json())
@@ -131,9 +150,11 @@ public struct StatusClient: Sendable {
                 Path.join(self.directory, StatusServer.addressFile),
                 limitBytes: Self.maxAddressBytes)
         } catch { throw .io("\(error)") }
-        guard let bytes, let address = RedisAddress(String(decoding: bytes, as: UTF8.self)) else {
-            throw .usage("no job has run in \(self.directory)")
+        let lines = String(decoding: bytes ?? [], as: UTF8.self).split(separator: "\n")
+        guard lines.count == 2, let address = RedisAddress(String(lines[0])) else {
+            throw .usage("no job runs in \(self.directory)")
         }
+        let name = "\(StatusServer.runHeader): \(lines[1])\r\n"
         do {
             let promise = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: String.self)
             let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -145,13 +166,17 @@ public struct StatusClient: Sendable {
                 }
                 .connect(host: address.host, port: address.port).get()
             let request =
-                "\(method) \(path) HTTP/1.0\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n"
+                "\(method) \(path) HTTP/1.0\r\nhost: localhost\r\ncontent-length: 0\r\n\(name)\r\n"
             try await channel.writeAndFlush(channel.allocator.buffer(string: request))
             // A port that was a job's may be somebody else's by now.
             channel.eventLoop.scheduleTask(in: Self.patience) { channel.close(promise: nil) }
             let answer = try await promise.futureResult.get()
-            guard let end = answer.range(of: "\r\n\r\n") else {
-                throw RunError.usage("no job answers at \(address)")
+            guard let end = answer.range(of: "\r\n\r\n"),
+                String(answer[..<end]).range(of: name) != nil
+            else {
+                throw RunError.usage(
+                    "no job runs in \(self.directory): at \(address), where it was, somebody else"
+                        + " answers")
             }
             let body = String(answer[end...])
             guard answer.prefix(while: { $0 != "\r\n" }).contains(" 200") else {

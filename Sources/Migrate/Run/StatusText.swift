@@ -68,7 +68,9 @@ struct StatusText {
         let notes = self.figures.notes.sorted { $0.key < $1.key }
             .map { "\"\(DeadLetters.escaped(Array($0.key.utf8)))\":\($0.value)" }
         parts.append("\"notes\":{\(notes.joined(separator: ","))}")
-        let trouble = DeadLetters.escaped(Array(self.figures.lastTrouble.utf8))
+        let troubles = [self.figures.lastTrouble, self.figures.source.lastTrouble]
+        let trouble = DeadLetters.escaped(
+            Array((troubles.first { !$0.isEmpty } ?? "").utf8))
         parts.append("\"last_trouble\":\"\(trouble)\"")
         return "{\(parts.joined(separator: ","))}\n"
     }

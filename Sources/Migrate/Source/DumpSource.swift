@@ -181,9 +181,11 @@ public actor BinlogSource: Source {
             }
             self.end = place
         }
-        return SourceOpening(
+        var opening = SourceOpening(
             description: "binlog \(Path.name(of: self.path))", identity: self.path,
             canRefresh: false)
+        opening.keepsTypesApart = true
+        return opening
     }
 
     private func position(_ end: PikaLogPosition) -> SourcePosition {

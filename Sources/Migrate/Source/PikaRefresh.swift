@@ -129,7 +129,7 @@ actor PikaRefresh {
         return !isTouched
     }
 
-    /// All values under the name: up to five.
+    /// All values under the name: up to five, in the order in which a copy brings them.
     private func values(
         _ database: Int, _ key: [UInt8]
     ) async throws(SourceError) -> [RefreshedValue] {
@@ -143,10 +143,10 @@ actor PikaRefresh {
         var reads: [(String, [[UInt8]])] = []
         if heads[2].bytes != nil { reads.append(("string", [Array("GET".utf8), key])) }
         let readers: [(Int, String, [[UInt8]])] = [
-            (3, "list", [Array("LRANGE".utf8), key] + Self.words("0", "-1")),
-            (4, "set", [Array("SMEMBERS".utf8), key]),
-            (5, "zset", [Array("ZRANGE".utf8), key] + Self.words("0", "-1", "WITHSCORES")),
             (6, "hash", [Array("HGETALL".utf8), key]),
+            (3, "list", [Array("LRANGE".utf8), key] + Self.words("0", "-1")),
+            (5, "zset", [Array("ZRANGE".utf8), key] + Self.words("0", "-1", "WITHSCORES")),
+            (4, "set", [Array("SMEMBERS".utf8), key]),
         ]
         for (index, kind, request) in readers {
             guard let count = heads[index].number, count > 0 else { continue }

@@ -68,10 +68,12 @@ public actor PikaSource: Source {
             if !self.beginStream(position, in: replica) { self.reading = .waiting(.historyGap) }
         }
         try replica.follow(self.configuration.address, anew: false)
-        return SourceOpening(
+        var opening = SourceOpening(
             description: server.description,
             identity: server.replicationID.isEmpty ? server.runID : server.replicationID,
             canRefresh: true)
+        opening.keepsTypesApart = true
+        return opening
     }
 
     private func resume(_ point: SnapshotPoint, in replica: PikaReplica) -> Bool {

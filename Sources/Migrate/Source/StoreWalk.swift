@@ -53,7 +53,9 @@ struct StoreWalk {
     private var databaseIndex = 0
     private var kindIndex = 0
     private var store: Store?
-    private var keys: ArraySlice<(name: [UInt8], expiry: Int32)> = []
+    /// Those of the database that were read before: a name may be in several.
+    private var earlier: [Store] = []
+    private var keys: ArraySlice<FoundKey> = []
     /// The next key's least name.
     private var from: [UInt8] = []
     /// The key whose elements are being read.
@@ -61,6 +63,12 @@ struct StoreWalk {
     private var sincePoint = 0
     /// Bytes of names and values that were read.
     private(set) var readBytes: UInt64 = 0
+
+    private struct FoundKey {
+        var name: [UInt8]
+        var expiry: Int32
+        var earlierKinds: [KeyKind] = []
+    }
 
     private struct OpenKey {
         var name: [UInt8]
@@ -107,7 +115,7 @@ struct StoreWalk {
                     self.from = key.name + [0]
                     self.open = OpenKey(name: key.name)
                     bytes += key.name.count + 64
-                    events.append(.keyStart(self.head(key.name, key.expiry)))
+                    events.append(.keyStart(self.head(key)))
                 } else if try !self.readKeys() {
                     break
                 }
@@ -131,47 +139,78 @@ struct StoreWalk {
             readBytes: self.readBytes + UInt64(bytes))
     }
 
-    private func head(_ name: [UInt8], _ expiry: Int32) -> KeyHead {
-        KeyHead(
-            database: self.databases[self.databaseIndex], name: name,
+    private func head(_ key: FoundKey) -> KeyHead {
+        var head = KeyHead(
+            database: self.databases[self.databaseIndex], name: key.name,
             kind: Self.kinds[self.kindIndex].keyKind,
-            deadlineMilliseconds: expiry == 0 ? nil : Int64(expiry) * 1_000)
+            deadlineMilliseconds: key.expiry == 0 ? nil : Int64(key.expiry) * 1_000)
+        head.earlierKinds = key.earlierKinds
+        return head
+    }
+
+    /// Opens the store to read, and those of the database that come before it.
+    private mutating func openStores() throws(StorageError) {
+        guard self.store == nil else { return }
+        let directory = Path.join(self.directory, "db\(self.databases[self.databaseIndex])")
+        func open(_ kind: StoreKind) throws(StorageError) -> Store {
+            try Store.openReadOnly(
+                path: Path.join(directory, kind.directoryName), kind: kind,
+                environment: self.environment)
+        }
+        while self.earlier.count < self.kindIndex {
+            self.earlier.append(try open(Self.kinds[self.earlier.count]))
+        }
+        self.store = try open(Self.kinds[self.kindIndex])
+    }
+
+    /// The store is read to its end.
+    private mutating func turnPage() {
+        if let store = self.store { self.earlier.append(store) }
+        self.store = nil
+        self.from = []
+        self.kindIndex += 1
+        guard self.kindIndex == Self.kinds.count else { return }
+        for store in self.earlier { store.close(flush: false) }
+        self.earlier = []
+        self.kindIndex = 0
+        self.databaseIndex += 1
+    }
+
+    /// Looks which of the names the earlier stores hold as well.
+    private func findEarlier(_ found: inout [FoundKey]) throws(StorageError) {
+        let now = self.now
+        for store in self.earlier {
+            let transaction = store.makeTransaction()
+            for index in found.indices {
+                let expiry = try found[index].name.withBytes { name throws(StorageError) in
+                    try transaction.keyExpiry(name, now: now)
+                }
+                if expiry != nil { found[index].earlierKinds.append(store.kind.keyKind) }
+            }
+        }
     }
 
     /// The names that come next; false at the end of everything.
     private mutating func readKeys() throws(StorageError) -> Bool {
         while self.databaseIndex < self.databases.count {
-            let kind = Self.kinds[self.kindIndex]
-            if self.store == nil {
-                let path = Path.join(
-                    Path.join(self.directory, "db\(self.databases[self.databaseIndex])"),
-                    kind.directoryName)
-                self.store = try Store.openReadOnly(
-                    path: path, kind: kind, environment: self.environment)
-            }
+            try self.openStores()
             guard let store = self.store else { return false }
-            var found: [(name: [UInt8], expiry: Int32)] = []
+            var found: [FoundKey] = []
             let from = self.from
             let now = self.now
             try from.withBytes { start throws(StorageError) in
                 try store.makeTransaction().forEachKey(from: start, now: now, fillCache: false) {
                     key, expiry in
-                    found.append((Array(key), expiry))
+                    found.append(FoundKey(name: Array(key), expiry: expiry))
                     return found.count < Self.keysAtOnce
                 }
             }
             if !found.isEmpty {
+                try self.findEarlier(&found)
                 self.keys = found[...]
                 return true
             }
-            store.close(flush: false)
-            self.store = nil
-            self.from = []
-            self.kindIndex += 1
-            if self.kindIndex == Self.kinds.count {
-                self.kindIndex = 0
-                self.databaseIndex += 1
-            }
+            self.turnPage()
         }
         return false
     }

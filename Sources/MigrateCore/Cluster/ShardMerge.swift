@@ -39,10 +39,7 @@ public struct ShardMerge: Sendable {
             let name = CommandKeys.name(command)
             guard let entry = CommandKeys.entry(name) else { continue }
             if entry.role == .flushAll || entry.role == .flushDatabase {
-                unit.emptiedSlots = Set(
-                    self.owners.indices.filter {
-                        self.owners[$0] == shard || self.moving.contains($0)
-                    })
+                unit.emptiedSlots = self.slots(of: shard)
             }
             guard let places = CommandKeys.positions(command.arguments, entry.places)
             else { continue }
@@ -56,6 +53,11 @@ public struct ShardMerge: Sendable {
             }
         }
         return unit
+    }
+
+    /// The slots in which a shard may have keys, as far as is known.
+    public func slots(of shard: Int) -> Set<Int> {
+        Set(self.owners.indices.filter { self.owners[$0] == shard || self.moving.contains($0) })
     }
 
     /// What the cluster says.

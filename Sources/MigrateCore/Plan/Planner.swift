@@ -160,6 +160,12 @@ public struct Planner: Sendable {
                     + " would be lost; [map] commands-deny with flushdb and flushall leaves it out"
             )
         }
+        guard !self.policy.keepsForeignKeys else {
+            throw PlanRefusal(
+                "the source emptied a database, and the target's has keys that are not the source's"
+                    + " (on-nonempty = merge), which would go as well; [map] commands-deny with flushdb"
+                    + " and flushall leaves it out: what it removed stays in the target then")
+        }
         guard !self.filter.selectsKeys, !self.filter.renaming.sharesTarget,
             !self.filter.joinsDatabases
         else {

@@ -33,6 +33,14 @@ public struct PlanPolicy: Sendable, Equatable {
         case drop
     }
 
+    /// For names that hold several types, where a target holds one.
+    public enum SameName: String, Sendable, Equatable, CaseIterable {
+        /// The run ends, with a reason.
+        case fail
+        /// The first counts, in the order string, hash, list, zset, set; the others are counted.
+        case first
+    }
+
     /// Commands that nobody knows.
     public var unknownCommand = Choice.fail
     /// HyperLogLogs.
@@ -49,6 +57,14 @@ public struct PlanPolicy: Sendable, Equatable {
     public var nanScore = Choice.fail
     /// Scripts and functions.
     public var program = Choice.skip
+    /// Names with several types.
+    public var sameName = SameName.fail
+    /// The target has keys that are not the source's, and keeps them.
+    public var keepsForeignKeys = false
+    /// A name of the source may hold several types: what overwrites one leaves the others.
+    public var sourceKeepsTypesApart = false
+    /// The source can be asked for a key.
+    public var canRead = true
 
     /// The defaults.
     public init() {}
@@ -70,6 +86,21 @@ public struct PlanRefusal: Error, Sendable, Equatable {
 
     /// A refusal.
     public init(_ reason: String) { self.reason = reason }
+
+    /// The longest part of a name that is told, in bytes.
+    private static let nameBytes = 64
+
+    /// A name with several types for a target that holds one.
+    public static func severalTypes(_ kinds: [KeyKind], name: [UInt8]) -> PlanRefusal {
+        let text = name.prefix(Self.nameBytes).map { byte in
+            (0x20..<0x7f).contains(byte) && byte != UInt8(ascii: "\\")
+                ? String(UnicodeScalar(byte)) : "\\x" + String(byte, radix: 16)
+        }.joined()
+        return PlanRefusal(
+            "the name \(text) holds \(kinds.map { "\($0)" }.joined(separator: " and ")) at the source, and"
+                + " the target holds one type a name; [policy] same-name = \"first\" takes the first"
+        )
+    }
 }
 
 /// Deadlines that a target can hold.

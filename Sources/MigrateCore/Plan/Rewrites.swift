@@ -110,12 +110,14 @@ extension Planner {
     ) throws(PlanRefusal) -> [[[UInt8]]]? {
         switch name {
         case "mset":
-            guard self.target.keepsTypesApart else { return [arguments] }
+            guard self.removesOtherTypes else { return [arguments] }
             let keys = stride(from: 1, to: arguments.count, by: 2).map { arguments[$0] }
             return [[Words.del] + keys, arguments]
         case "getset":
             guard arguments.count == 3 else { return nil }
             return try self.set(arguments[1], arguments[2], nil, time, &notes)
+        case "pksetexat" where arguments.count == 4 && Words.number(arguments[2]) == 0:
+            return try self.setKeepingDeadline(arguments[1], arguments[3], time, &notes)
         case "setex", "psetex", "pksetexat":
             guard arguments.count == 4, let number = Words.number(arguments[2]),
                 let deadline = Self.deadline(name, number, time)
@@ -123,6 +125,23 @@ extension Planner {
             return try self.set(arguments[1], arguments[3], deadline, time, &notes)
         default: return try self.plainSet(arguments, time, &notes)
         }
+    }
+
+    /// What an overwrite must remove first: only the string goes where it goes at the source, too.
+    private var removesOtherTypes: Bool {
+        self.target.keepsTypesApart && !self.policy.sourceKeepsTypesApart
+    }
+
+    /// A deadline of 0, which a Pika 3.5.5 writes for INCR and APPEND: the value is new, the deadline
+    /// stays, and the value of an APPEND to a new key is missing altogether.
+    private func setKeepingDeadline(
+        _ key: [UInt8], _ value: [UInt8], _ time: Int64, _ notes: inout [PlanNote]
+    ) throws(PlanRefusal) -> [[[UInt8]]]? {
+        if value.isEmpty, self.policy.canRead { return nil }
+        if self.target.hasModernSet, !self.removesOtherTypes {
+            return [[Words.set, key, value, Words.keepttl]]
+        }
+        return self.policy.canRead ? nil : try self.set(key, value, nil, time, &notes)
     }
 
     private func plainSet(
@@ -141,7 +160,7 @@ extension Planner {
                 deadline = found
                 at += 2
             case "keepttl":
-                guard self.target.hasModernSet, !self.target.keepsTypesApart else { return nil }
+                guard self.target.hasModernSet, !self.removesOtherTypes else { return nil }
                 return [[Words.set, arguments[1], arguments[2], Words.keepttl]]
             // A Redis logs it only when it was carried out, a Pika also when it was not.
             case "nx", "xx": return nil
@@ -156,7 +175,7 @@ extension Planner {
         _ key: [UInt8], _ value: [UInt8], _ deadline: Int64?, _ time: Int64,
         _ notes: inout [PlanNote]
     ) throws(PlanRefusal) -> [[[UInt8]]] {
-        let before = self.target.keepsTypesApart ? [[Words.del, key]] : []
+        let before = self.removesOtherTypes ? [[Words.del, key]] : []
         switch try Deadline.fit(deadline, now: time, self.target, self.policy, &notes) {
         case .none: return before + [[Words.set, key, value]]
         case .past: return [[Words.del, key]]

@@ -167,9 +167,29 @@ public struct UnitRouter: Sendable {
         }
     }
 
-    /// A copy begins: what was known belongs to another history.
-    public mutating func restart() {
-        self = UnitRouter(
-            filter: self.filter, workers: self.workers, isSharded: self.isSharded)
+    /// A copy begins: what was known belongs to another history, or comes again with the copy.
+    ///
+    /// The copy of one shard of a cluster leaves alone what is known of the others: their streams go
+    /// on, and what was read of their keys counts.
+    public mutating func restart(_ position: SourcePosition) {
+        guard case .cluster(let place) = position else {
+            self = UnitRouter(
+                filter: self.filter, workers: self.workers, isSharded: self.isSharded)
+            return
+        }
+        func rest(_ known: SourcePosition) -> SourcePosition {
+            guard case .cluster(var known) = known else { return known }
+            known.shards[place.shard] = nil
+            return .cluster(known)
+        }
+        self.skips = self.skips.filter {
+            if case .cluster(let read) = $0.value { read.shard != place.shard } else { true }
+        }
+        self.horizons = self.horizons.mapValues(rest)
+        self.markers = self.markers.mapValues { markers in
+            markers.mapValues {
+                Marker(epoch: $0.epoch, position: rest($0.position), horizon: $0.horizon.map(rest))
+            }
+        }
     }
 }

@@ -14,6 +14,8 @@ public struct ValueWriter: Sendable {
     private var head = KeyHead(database: 0, name: [], kind: .string)
     private var key: [UInt8] = []
     private var replaces = false
+    /// The name holds other types as well, written before: they stay.
+    private var isBeside = false
     private var deadline = Deadline.Verdict.none
     private var chunks = 0
     private var text = ContiguousArray<UInt8>()
@@ -56,6 +58,7 @@ public struct ValueWriter: Sendable {
         self.head = head
         self.key = key
         self.replaces = replaces
+        self.isBeside = false
         self.chunks = 0
         self.text.removeAll(keepingCapacity: true)
         self.sentBytes = 0
@@ -66,13 +69,28 @@ public struct ValueWriter: Sendable {
         case .module: try self.skip("module \(head.moduleName)", self.policy.module)
         default: break
         }
+        if !head.earlierKinds.isEmpty { try self.beside(head) }
+        guard !self.isSkipped else { return }
         self.deadline = try Deadline.fit(
             head.deadlineMilliseconds, now: now, self.target, self.policy, &self.notes)
         if self.deadline == .past {
             self.notes.append(PlanNote("expired"))
             self.isSkipped = true
-            if replaces { Self.delete(key, &buffer) }
+            if replaces { self.clear(&buffer) }
         }
+    }
+
+    /// A name with several types: a Pika holds them all, a Redis the first at most.
+    private mutating func beside(_ head: KeyHead) throws(PlanRefusal) {
+        guard !self.target.keepsTypesApart else {
+            self.isBeside = true
+            return
+        }
+        guard self.policy.sameName == .first else {
+            throw .severalTypes(head.earlierKinds + [head.kind], name: head.name)
+        }
+        self.notes.append(PlanNote("same-name"))
+        self.isSkipped = true
     }
 
     private mutating func skip(_ what: String, _ choice: PlanPolicy.Choice) throws(PlanRefusal) {
@@ -89,7 +107,7 @@ public struct ValueWriter: Sendable {
     ) throws(PlanRefusal) {
         guard !self.isSkipped, chunk.textCount > 0 else { return }
         if self.head.kind == .string { return try self.string(chunk, &buffer) }
-        if self.chunks == 0, self.replaces { Self.delete(self.key, &buffer) }
+        if self.chunks == 0, self.replaces { self.clear(&buffer) }
         self.chunks += 1
         switch self.head.kind {
         case .list: Self.elements("RPUSH", self.key, chunk, &buffer)
@@ -140,7 +158,7 @@ public struct ValueWriter: Sendable {
 
     /// Begins the command of a long string; its value follows in pieces.
     private mutating func open(_ valueBytes: Int, _ buffer: inout CommandBuffer) {
-        if self.replaces, self.target.keepsTypesApart { Self.delete(self.key, &buffer) }
+        if self.replaces, self.target.keepsTypesApart { self.clear(&buffer) }
         if case .seconds(let seconds) = self.deadline {
             buffer.begin(4)
             buffer.argument("PKSETEXAT")
@@ -259,7 +277,7 @@ public struct ValueWriter: Sendable {
             if !self.text.isEmpty { self.sendPiece(&buffer) }
             return self.expire(&buffer)
         }
-        if self.replaces, self.target.keepsTypesApart { Self.delete(self.key, &buffer) }
+        if self.replaces, self.target.keepsTypesApart { self.clear(&buffer) }
         switch self.deadline {
         case .seconds(let seconds):
             buffer.begin(4)
@@ -299,9 +317,22 @@ public struct ValueWriter: Sendable {
         }
     }
 
-    private static func delete(_ key: [UInt8], _ buffer: inout CommandBuffer) {
-        buffer.begin(2)
-        buffer.argument("DEL")
-        buffer.argument(key)
+    /// Removes what may be there under the name.
+    ///
+    /// Beside other types nothing older than this copy can be there, as the first of them has removed
+    /// all: only a part of the same elements, which does harm in a list alone.
+    private func clear(_ buffer: inout CommandBuffer) {
+        guard self.isBeside else {
+            buffer.begin(2)
+            buffer.argument("DEL")
+            buffer.argument(self.key)
+            return
+        }
+        guard self.head.kind == .list else { return }
+        buffer.begin(4)
+        buffer.argument("LTRIM")
+        buffer.argument(self.key)
+        buffer.argument(1)
+        buffer.argument(0)
     }
 }

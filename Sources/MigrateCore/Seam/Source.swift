@@ -16,6 +16,8 @@ public struct SourceOpening: Sendable, Equatable {
     public var identity: String
     /// ``Source/refresh(database:key:)`` works.
     public var canRefresh: Bool
+    /// A name may hold several types, as in a Pika: what overwrites one leaves the others.
+    public var keepsTypesApart = false
 
     /// An opening from its parts.
     public init(description: String, identity: String, canRefresh: Bool) {

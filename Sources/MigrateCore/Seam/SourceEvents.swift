@@ -28,6 +28,8 @@ public struct KeyHead: Sendable, Equatable {
     public var deadlineMilliseconds: Int64?
     /// A module's type by name; empty otherwise.
     public var moduleName: String
+    /// What else the name holds, and was given before: a Pika may hold several types under one name.
+    public var earlierKinds: [KeyKind] = []
 
     /// A head from its parts.
     public init(
