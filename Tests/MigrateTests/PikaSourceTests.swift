@@ -38,7 +38,7 @@ struct PikaSourceTests {
 
     @Test(
         "A live Pika: all types of all databases, then its log, over a restart",
-        .enabled(if: liveAddress != nil), .timeLimit(.minutes(2)))
+        .enabled(if: liveAddress != nil), .timeLimit(.minutes(10)))
     func live() async throws {
         let address = try #require(liveAddress)
         let client = try await RedisConnection.connect(

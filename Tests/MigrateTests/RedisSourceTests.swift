@@ -73,7 +73,7 @@ private final class Follower {
     }
 }
 
-@Suite("Redis source, against a fake master", .timeLimit(.minutes(1)))
+@Suite("Redis source, against a fake master", .timeLimit(.minutes(10)))
 struct RedisSourceTests {
     @Test("Snapshot with a length or a mark, then units with their exact ends", arguments: [0, 1])
     func snapshotAndStream(form: Int) async throws {
