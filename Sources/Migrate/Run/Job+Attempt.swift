@@ -144,6 +144,7 @@ extension Job {
         if isFirst {
             try await self.prepareTarget(state, &beginning)
         } else {
+            try await self.settle(state, workers: checkpoint.workers)
             try await self.resume(held, state, &beginning)
         }
         checkpoint = beginning.checkpoint
@@ -169,6 +170,25 @@ extension Job {
             ? Array(0..<server.capabilities.databases)
             : Array(Set(self.filter.databases.values)).sorted()
     }
+
+    /// Waits until a target without transactions is done with what an earlier try sent.
+    private func settle(_ state: any TargetMemory, workers: Int) async throws(RunError) {
+        guard !state.server.capabilities.hasTransactions else { return }
+        let databases = self.databases(state.server).filter {
+            $0 < state.server.capabilities.databases
+        }
+        func now() -> Int64 { Int64(Throttle.now() / 1_000_000) }
+        var settling = Settling(now: now())
+        while true {
+            let markers = try await state.markers(workers: workers, databases: databases)
+            if settling.isOver(markers, now: now()) { return }
+            try? await Task.sleep(for: .milliseconds(Self.settlingPauseMilliseconds))
+            if Task.isCancelled { throw .stopped }
+        }
+    }
+
+    /// How often the markers are looked at meanwhile.
+    private static let settlingPauseMilliseconds = 100
 
     /// The target before the first copy.
     private func prepareTarget(
