@@ -131,7 +131,9 @@ struct MigrateFaultTests {
         let world = try MigrateWorld()
         try world.start()
         try world.waitUntilEqual(seconds: 30)
-        try world.wait("a checkpoint") { try world.ask("status").code == 0 }
+        try world.wait("a checkpoint") {
+            ["a", "b"].contains { access("\(world.directory)/job/checkpoint.\($0)", F_OK) == 0 }
+        }
         world.tool.kill()
         try world.start("--set", "map.exclude=[\"x\"]")
         #expect(world.tool.waitForExit() == 6)

@@ -121,10 +121,22 @@ final class PikaProcess {
         waitForExit()
     }
 
+    /// The exit code, or the negative number of the signal that ended it; who does not end within
+    /// minutes is killed.
     static func wait(_ process: pid_t) -> Int32 {
         var status: Int32 = 0
+        for _ in 0..<90_000 {
+            let ended = waitpid(process, &status, WNOHANG)
+            if ended == process || ended < 0 && errno != EINTR { return Self.code(status) }
+            usleep(2_000)
+        }
+        Glibc.kill(process, SIGKILL)
         while waitpid(process, &status, 0) < 0, errno == EINTR {}
-        return status & 0x7f == 0 ? (status >> 8) & 0xff : -(status & 0x7f)
+        return Self.code(status)
+    }
+
+    private static func code(_ status: Int32) -> Int32 {
+        status & 0x7f == 0 ? (status >> 8) & 0xff : -(status & 0x7f)
     }
 
     /// A base port whose companions are free, too.
