@@ -27,10 +27,8 @@ final class BlockingClient {
                 connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        guard code == 0 else {
-            close(descriptor)
-            return nil
-        }
+        // The end of this object, which is whole, closes the socket.
+        guard code == 0 else { return nil }
     }
 
     deinit { close(descriptor) }

@@ -139,6 +139,8 @@ struct FileTargetTests {
                 tool = try world.tool(directory: "job", target)
             }
         }
+        // Before it is up, a SIGTERM would just end it.
+        try world.wait("the run") { try world.ask("status").code == 0 }
         tool.signal(SIGTERM)
         #expect(tool.waitForExit() == 0)
         let client = try #require(BlockingClient(port: world.source.port))
