@@ -155,8 +155,10 @@ public struct StatusClient: Sendable {
             throw .usage("no job runs in \(self.directory)")
         }
         let name = "\(StatusServer.runHeader): \(lines[1])\r\n"
+        let promise = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: String.self)
+        // Where nobody listens no handler comes to complete it; later than that it has no effect.
+        defer { promise.fail(ChannelError.eof) }
         do {
-            let promise = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: String.self)
             let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .connectTimeout(.seconds(2))
                 .channelInitializer { channel in
