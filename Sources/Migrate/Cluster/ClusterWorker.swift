@@ -7,7 +7,7 @@ internal import RedisSync
 ///
 /// Units of a slot and the slot's marker are one: both are there or neither. A slot on the move, or
 /// without a master for a while, makes its units wait.
-struct ClusterWorker: Sendable {
+struct ClusterWorker: QueueWorker {
     let index: Int
     let queue: WorkQueue
     let client: ClusterClient

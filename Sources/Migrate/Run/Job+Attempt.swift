@@ -347,30 +347,21 @@ extension Job {
     private func worker(
         _ index: Int, _ queue: WorkQueue, _ beginning: Beginning, _ suspects: SuspectKeys
     ) -> @Sendable () async -> Result<Void, RunError> {
+        let worker: any QueueWorker
         if let cluster = beginning.cluster {
-            let worker = ClusterWorker(
+            worker = ClusterWorker(
                 index: index, queue: queue, client: cluster.client, ledger: cluster.ledger,
                 server: beginning.server, epoch: beginning.checkpoint.epoch, meter: self.meter,
                 letters: self.letters, throttle: self.throttle)
-            return {
-                do throws(RunError) { return .success(try await worker.run()) } catch {
-                    return .failure(error)
-                }
-            }
+        } else if let log = beginning.log {
+            worker = LogWorker(queue: queue, log: log, meter: self.meter)
+        } else {
+            worker = Worker(
+                index: index, queue: queue, server: beginning.server,
+                epoch: beginning.checkpoint.epoch, meter: self.meter, letters: self.letters,
+                suspects: suspects, throttle: self.throttle,
+                marksCopies: self.filter.origin.isActive)
         }
-        if let log = beginning.log {
-            let worker = LogWorker(queue: queue, log: log, meter: self.meter)
-            return {
-                do throws(RunError) { return .success(try await worker.run()) } catch {
-                    return .failure(error)
-                }
-            }
-        }
-        let worker = Worker(
-            index: index, queue: queue, server: beginning.server,
-            epoch: beginning.checkpoint.epoch, meter: self.meter, letters: self.letters,
-            suspects: suspects, throttle: self.throttle,
-            marksCopies: self.filter.origin.isActive)
         return {
             do throws(RunError) { return .success(try await worker.run()) } catch {
                 return .failure(error)

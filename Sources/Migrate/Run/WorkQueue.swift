@@ -168,3 +168,9 @@ final class WorkQueue: Sendable {
         self.drained.ring()
     }
 }
+
+/// Carries out what comes through a queue, in order.
+protocol QueueWorker: Sendable {
+    /// Works until the queue is closed, or the target can't go on.
+    func run() async throws(RunError)
+}

@@ -35,7 +35,7 @@ final class SuspectKeys: Sendable {
 /// Sends one partition's work to the target, in order, batch by batch.
 ///
 /// Where the target has transactions, a batch and its marker are one: both are there or neither.
-struct Worker: Sendable {
+struct Worker: QueueWorker {
     let index: Int
     let queue: WorkQueue
     let server: TargetServer

@@ -232,7 +232,7 @@ final class CommandLog: Sendable {
 }
 
 /// Writes all work into a command log, in order.
-struct LogWorker: Sendable {
+struct LogWorker: QueueWorker {
     let queue: WorkQueue
     let log: CommandLog
     let meter: RunMeter
