@@ -229,13 +229,20 @@ public struct Hashes {
 }
 
 extension StoreTransaction {
-    /// Whether a data row exists.
+    /// Whether a data row exists, for a group that has locked the key.
     ///
     /// A key without elements has none under its version, except what this group wrote: the store
     /// needs not be asked then.
     func hasElement(_ row: Bytes, of meta: CollectionMeta) throws(StorageError) -> Bool {
-        if meta.count == 0 { return hasWritten(row) }
-        return try hasRow(.data, row)
+        let own = isEmpty ? nil : core.pointee.overlay.find(.data, row)
+        if let own, !own.pointee.isVoid { return own.pointee.isValue }
+        if meta.count == 0 { return false }
+        guard let known = core.pointee.known else { return try hasRow(.data, row) }
+        if known._withUnsafeGuaranteedRef({ $0.contains(row) }) { return true }
+        guard try hasRow(.data, row) else { return false }
+        // Nobody else can delete it meanwhile.
+        known._withUnsafeGuaranteedRef { $0.insert(row) }
+        return true
     }
 
     /// Whether this group wrote a value to a data row.

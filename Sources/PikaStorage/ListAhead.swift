@@ -1,10 +1,16 @@
+import Synchronization
+
 /// Elements at an end of a list, read before they are asked for.
 ///
-/// Only for the group that has locked the list, and until it ends: nobody else can change the list
-/// meanwhile, and what the group itself writes is looked up in its overlay first.
+/// Only for a group that has locked the list, and until somebody writes elements of a list: what is
+/// in the store under an index is what was put there last, and deletions only take indexes from a
+/// list's ends. So it may outlive the group that read it. What the group itself writes is looked up
+/// in its overlay first.
 struct ListAhead {
-    /// Elements that one look ahead reads.
-    static let elementLimit = 16
+    /// Elements that a look ahead reads at most.
+    static let elementLimit = 128
+    /// Elements that the first look ahead of a list reads.
+    static let firstElementLimit = 16
     /// A look ahead ends with the element that reaches so many bytes.
     static let byteLimit = 16 << 10
 
@@ -14,6 +20,12 @@ struct ListAhead {
     private var first: UInt64 = 0
     /// Index of the element that was asked for last.
     private var last: UInt64 = 0
+    /// Elements that the next look ahead reads at most.
+    private var limit = ListAhead.firstElementLimit
+    /// What the store's count of element writes was when the list was last asked for.
+    private var writes: UInt64 = 0
+    /// The group that asked last, and holds the list's lock, goes on.
+    private var isHeld = false
     private var bytes: [UInt8] = []
     private var elements: [Range<Int>] = []
 
@@ -29,19 +41,38 @@ struct ListAhead {
     }
 
     /// Notes that an element is asked for; whether its successors are worth reading, too.
-    mutating func ask(_ prefix: Bytes, _ index: UInt64, _ end: ListEnd) -> Bool {
-        let step: UInt64 = end == .left ? 1 : .max
-        if isOf(prefix), self.end == end, index == last &+ step {
-            last = index
-            guard slot(of: index) == nil else { return false }
-            drop()
-            first = index
-            return true
+    ///
+    /// - Parameter writes: the store's count of element writes.
+    mutating func ask(
+        _ prefix: Bytes, _ index: UInt64, _ end: ListEnd, writes: UInt64
+    ) -> Bool {
+        guard isOf(prefix), self.end == end else {
+            self.prefix.removeAll(keepingCapacity: true)
+            self.prefix.append(contentsOf: prefix)
+            self.end = end
+            return start(index, writes)
         }
-        self.prefix.removeAll(keepingCapacity: true)
-        self.prefix.append(contentsOf: prefix)
-        self.end = end
+        // Those between were taken by another loop.
+        let passed = end == .left ? index &- last : last &- index
+        guard isHeld || self.writes == writes else { return start(index, writes) }
+        isHeld = true
         last = index
+        guard slot(of: index) == nil else { return false }
+        guard passed > 0, passed <= UInt64(Self.elementLimit) else { return start(index, writes) }
+        limit = elements.isEmpty ? Self.firstElementLimit : Self.elementLimit
+        self.writes = writes
+        drop()
+        first = index
+        return true
+    }
+
+    /// The list's lock is given back: from here on others may write.
+    mutating func release() { isHeld = false }
+
+    private mutating func start(_ index: UInt64, _ writes: UInt64) -> Bool {
+        isHeld = true
+        last = index
+        self.writes = writes
         drop()
         return false
     }
@@ -62,7 +93,7 @@ struct ListAhead {
         let start = bytes.count
         bytes.append(contentsOf: element)
         elements.append(start..<bytes.count)
-        return elements.count < Self.elementLimit && bytes.count < Self.byteLimit
+        return elements.count < limit && bytes.count < Self.byteLimit
     }
 
     /// Calls `body` with the element of the index last asked for; nil if it was not read ahead.
@@ -77,7 +108,7 @@ struct ListAhead {
 extension Lists {
     /// LPOP, RPOP: the element at an end of a list that this group has locked; nil if there is none.
     ///
-    /// When a group takes one element after the other, the following ones are read along.
+    /// When one element is taken after the other, the following ones are read along.
     public func withEnd<R>(
         _ key: Bytes, _ end: ListEnd, now: Int64, _ body: (Bytes?) throws(StorageError) -> R
     ) throws(StorageError) -> R {
@@ -87,12 +118,15 @@ extension Lists {
         let index = end == .left ? meta.left &+ 1 : meta.right &- 1
         let core = transaction.core
         let keys = ElementKeys(transaction, .element, key, version: meta.version)
-        if core.pointee.ahead.ask(keys.prefix, index, end) {
+        let writes = transaction.store.elementWrites.load(ordering: .acquiring)
+        if core.pointee.ahead.ask(keys.prefix, index, end, writes: writes) {
             _ = try scan(key, meta, from: index, reverse: end == .right) { at, element in
                 core.pointee.ahead.append(element, at: at)
             }
         }
-        if core.pointee.overlay.find(.data, keys.key(index: index)) == nil {
+        if !core.pointee.overlay.writesElements
+            || core.pointee.overlay.find(.data, keys.key(index: index)) == nil
+        {
             let result = try core.pointee.ahead.withElement { element throws(StorageError) in
                 try body(element)
             }

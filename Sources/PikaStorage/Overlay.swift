@@ -9,6 +9,8 @@ struct Overlay {
     /// Rows in the order of their first write; what `pk_write` takes.
     private(set) var rows: UnsafeMutablePointer<pk_row>
     private(set) var rowCount = 0
+    /// Whether the group wrote values of other families than the meta one.
+    private(set) var writesElements = false
     private var rowCapacity: Int
 
     /// Slots: high half = tag of the hash, low half = row index + 1; 0 is free.
@@ -121,6 +123,7 @@ struct Overlay {
     mutating func reserve(
         _ family: Family, _ key: Bytes, valueLength: Int
     ) -> UnsafeMutableRawPointer {
+        if family != .meta { writesElements = true }
         let row = findOrInsert(family, key)
         let value = arena.allocate(valueLength)
         row.pointee.value = value
@@ -150,6 +153,7 @@ struct Overlay {
             slots.update(repeating: 0, count: slotMask + 1)
         }
         rowCount = 0
+        writesElements = false
         arena.reset()
     }
 }
@@ -157,6 +161,9 @@ struct Overlay {
 extension pk_row {
     /// Whether the row writes a value: no deletion, nothing taken back.
     var isValue: Bool { value_length < PK_ROW_VOID }
+
+    /// Whether what was written to the row was taken back.
+    var isVoid: Bool { value_length == PK_ROW_VOID }
 }
 
 /// Memory that is handed out in pieces and taken back all at once.

@@ -1,5 +1,6 @@
 import CPikaShim
 import Glibc
+import Synchronization
 
 /// One RocksDB: the keys of one type of one database.
 ///
@@ -19,6 +20,10 @@ public final class Store: Sendable {
     private let hooks: HookBox?
     /// Rows of the meta family that were read lately.
     let rowCache: RowCache?
+    /// Elements that were written lately, of hashes and sets.
+    let knownElements: KnownElements?
+    /// Batches with values of other families than the meta one, counted before they are written.
+    let elementWrites = Atomic<UInt64>(0)
 
     /// How long `flush` waits for memtables to go before it reports that they stay.
     static let flushCheckLimitMilliseconds = 5000
@@ -34,10 +39,14 @@ public final class Store: Sendable {
         self.environment = environment
         self.hooks = hooks
         rowCache = rowCacheBytes > 0 ? RowCache(limitBytes: rowCacheBytes) : nil
+        knownElements =
+            kind.hasElementsToRemember ? KnownElements(limitBytes: rowCacheBytes) : nil
     }
 
-    /// Bytes used by rows kept.
-    public var rowCacheUsageBytes: Int { rowCache?.usedBytes ?? 0 }
+    /// Bytes used by rows kept, and the room for elements remembered.
+    public var rowCacheUsageBytes: Int {
+        (rowCache?.usedBytes ?? 0) + (knownElements?.sizeBytes ?? 0)
+    }
 
     deinit { pk_store_free(handle) }
 

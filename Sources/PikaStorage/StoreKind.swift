@@ -27,6 +27,9 @@ public enum StoreKind: UInt8, CaseIterable, Sendable {
     /// The order in which TYPE and TTL look for a key.
     public static let precedence: [StoreKind] = [.strings, .hashes, .lists, .zsets, .sets]
 
+    /// Whether writers ask for single elements without wanting their values.
+    var hasElementsToRemember: Bool { self == .hashes || self == .sets }
+
     /// Number of column families.
     @inlinable
     public var familyCount: Int {

@@ -1,4 +1,5 @@
 import CPikaShim
+import Synchronization
 
 /// What a commit came to.
 public enum CommitResult: Equatable, Sendable {
@@ -183,11 +184,16 @@ public final class StoreTransaction {
         let rows = core.pointee.overlay.rows
         let rowCount = core.pointee.overlay.rowCount
         store.environment.largeNames.noteLarge(kind, rows, count: rowCount)
+        if core.pointee.overlay.writesElements {
+            store.elementWrites.add(1, ordering: .acquiringAndReleasing)
+        }
         store.rowCache?.beginWrite(rows, count: rowCount)
+        store.knownElements?.beginWrite(rows, count: rowCount)
         let code = pk_write(
             core.pointee.handle, core.pointee.batch, rows, rowCount,
             mode == .withoutStall ? 1 : 0, &error)
         store.rowCache?.endWrite(rows, count: rowCount, isWritten: code == 0)
+        store.knownElements?.endWrite(rows, count: rowCount, isWritten: code == 0)
         guard code == 0 else {
             if mode == .withoutStall, code == Int32(PK_INCOMPLETE) {
                 pk_error_clear(&error)

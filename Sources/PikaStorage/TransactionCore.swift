@@ -8,8 +8,9 @@ struct TransactionCore {
     var handle: OpaquePointer
     /// The store's cache; the transaction holds the store.
     private(set) var cache: Unmanaged<RowCache>?
+    private(set) var known: Unmanaged<KnownElements>?
     var overlay = Overlay()
-    /// Elements that the group's next LPOPs will want.
+    /// Elements that the next LPOPs will want.
     var ahead = ListAhead()
     /// The `pk_batch`.
     let batch: OpaquePointer
@@ -21,18 +22,22 @@ struct TransactionCore {
     init(_ store: Store) {
         handle = store.handle
         cache = store.rowCache.map { .passUnretained($0) }
+        known = store.knownElements.map { .passUnretained($0) }
         batch = pk_batch_create()
     }
 
     mutating func bind(to store: Store) {
+        ahead.clear()
         handle = store.handle
         cache = store.rowCache.map { .passUnretained($0) }
+        known = store.knownElements.map { .passUnretained($0) }
     }
 
     /// Forgets what belongs to one group.
     mutating func reset() {
+        // What was read ahead may have come from the overlay.
+        if overlay.writesElements { ahead.clear() } else { ahead.release() }
         overlay.reset()
-        ahead.clear()
     }
 
     mutating func deallocate() {

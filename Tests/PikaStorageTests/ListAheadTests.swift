@@ -71,15 +71,21 @@ struct ListAheadTests {
         }
     }
 
-    @Test("What was read ahead is forgotten with the end of the group")
-    func endsWithTheGroup() throws {
-        let directory = try TemporaryDirectory()
+    private func openedList(
+        _ directory: TemporaryDirectory
+    ) throws -> (store: Store, one: Lists, other: Lists) {
         let store = try openStore(directory("lists"), .lists)
-        defer { store.close(flush: false) }
         let one = Lists(store.makeTransaction())
-        let other = Lists(store.makeTransaction())
         try push(one, "l", .right, ["a", "b", "c", "d", "e"])
         _ = try one.transaction.commit(applied: nil)
+        return (store, one, Lists(store.makeTransaction()))
+    }
+
+    @Test("What was read ahead is forgotten when somebody writes elements")
+    func endsWithWrites() throws {
+        let directory = try TemporaryDirectory()
+        let (store, one, other) = try openedList(directory)
+        defer { store.close(flush: false) }
         #expect(try pop(one, "l", .left) == "a")
         #expect(try pop(one, "l", .left) == "b")
         one.transaction.reset()
@@ -90,5 +96,56 @@ struct ListAheadTests {
         #expect(try pop(one, "l", .left) == "a")
         #expect(try pop(one, "l", .left) == "new")
         #expect(try pop(one, "l", .left) == "c")
+    }
+
+    @Test("Two that pop by turns, commit or take back what they did, get every element in its turn")
+    func poppedByTwo() throws {
+        let directory = try TemporaryDirectory()
+        let store = try openStore(directory("lists"), .lists)
+        defer { store.close(flush: false) }
+        let both = [Lists(store.makeTransaction()), Lists(store.makeTransaction())]
+        var random = SeededRandom(seed: testSeed)
+        var model = (0..<2000).map { "element \($0)" }
+        try push(both[0], "l", .right, model)
+        _ = try both[0].transaction.commit(applied: nil)
+        while !model.isEmpty {
+            let lists = both[Int(random.next() % 2)]
+            var copy = model
+            for _ in 0...random.next() % 24 where !copy.isEmpty {
+                let end: ListEnd = random.next() % 64 == 0 ? .right : .left
+                let wanted = end == .left ? copy.removeFirst() : copy.removeLast()
+                try #require(try pop(lists, "l", end) == wanted, "PIKA_TEST_SEED=\(testSeed)")
+            }
+            if random.next() % 4 == 0 {
+                lists.transaction.reset()
+            } else {
+                #expect(try lists.transaction.commit(applied: nil) == .done)
+                model = copy
+            }
+        }
+        #expect(try pop(both[0], "l", .left) == nil)
+    }
+
+    @Test("An own element that was read ahead and taken back is not there any more")
+    func takenBack() throws {
+        let directory = try TemporaryDirectory()
+        let (store, one, other) = try openedList(directory)
+        defer { store.close(flush: false) }
+        #expect(try pop(one, "l", .left) == "a")
+        _ = try one.transaction.commit(applied: nil)
+        try with("l") { key in
+            try with("own") { try one.set(key, at: 2, $0, now: now) }
+        }
+        // Reads all of them ahead, the own one, too.
+        #expect(try pop(one, "l", .left) == "b")
+        one.transaction.reset()
+        for wanted in ["b", "c", "d", "e"] { #expect(try pop(one, "l", .left) == wanted) }
+        #expect(try pop(one, "l", .left) == nil)
+        one.transaction.reset()
+        try push(other, "l", .right, ["theirs"])
+        _ = try other.transaction.commit(applied: nil)
+        for wanted in ["b", "c", "d", "e", "theirs"] {
+            #expect(try pop(one, "l", .left) == wanted)
+        }
     }
 }

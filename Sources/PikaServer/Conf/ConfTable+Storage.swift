@@ -92,7 +92,8 @@ extension ConfTable {
             from: .ours,
             """
             Memory for strings, and heads of other keys, that were read lately: over all databases,
-            half of it for strings, an eighth for each other type. 0: none.
+            half of it for strings, an eighth for each other type; hashes and sets may take as much
+            again for elements known to be there. 0: none.
             """),
         ConfItem(
             "block-size", .bytes(4096, 512...16_777_216, into: \.blockSizeBytes), unit: "bytes",
