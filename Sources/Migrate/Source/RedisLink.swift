@@ -200,13 +200,19 @@ final class RedisLinkCore: Sendable {
         }
     }
 
-    func note(phase: RedisLinkPhase) { self.state.withLock { $0.status.phase = phase } }
+    // Whoever waits for the spool shows the phase, too.
+
+    func note(phase: RedisLinkPhase) {
+        self.state.withLock { $0.status.phase = phase }
+        self.spool.announceChange()
+    }
 
     func note(snapshotBytes: UInt64?) {
         self.state.withLock {
             $0.status.snapshotBytes = snapshotBytes
             $0.status.phase = .spooling
         }
+        self.spool.announceChange()
     }
 
     func note(held error: SpoolError?) {
@@ -218,13 +224,17 @@ final class RedisLinkCore: Sendable {
             $0.status.lastFailure = failure
             $0.status.phase = phase
         }
+        self.spool.announceChange()
     }
 
     func count(received bytes: Int) {
         self.state.withLock { $0.status.receivedBytes += UInt64(bytes) }
     }
 
-    func countConnection() { self.state.withLock { $0.status.connections += 1 } }
+    func countConnection() {
+        self.state.withLock { $0.status.connections += 1 }
+        self.spool.announceChange()
+    }
 }
 
 /// Follows one Redis server as a replica, into a spool, until it is cancelled.

@@ -23,6 +23,11 @@ final class RedisLinkHandler: ChannelInboundHandler {
 
     /// How often it is said what is here.
     static let acknowledgeEvery = TimeAmount.seconds(1)
+    /// A read of less than this of a snapshot is followed by a pause, in bytes: masters send 16 KiB at
+    /// a time, and each costs a turn of every thread that it passes.
+    static let smallReadBytes = 128 << 10
+    /// How long that pause is; meanwhile the socket gathers.
+    static let gatherFor = TimeAmount.milliseconds(2)
     /// How often a full spool is tried again.
     static let retryEvery = TimeAmount.milliseconds(200)
 
@@ -33,6 +38,9 @@ final class RedisLinkHandler: ChannelInboundHandler {
     /// What could not be written yet.
     private var waiting: [HandshakeEvent] = []
     private var acknowledges = false
+    private var isCopying = false
+    /// Bytes since reading was asked for.
+    private var readBytes = 0
     private var lastRead = NIODeadline.now()
     private var end: RedisLinkEnd?
 
@@ -58,6 +66,7 @@ final class RedisLinkHandler: ChannelInboundHandler {
         let bytes = self.unwrapInboundIn(data)
         self.lastRead = .now()
         self.core.count(received: bytes.readableBytes)
+        self.readBytes += bytes.readableBytes
         do throws(HandshakeError) {
             self.perform(try self.machine.received(bytes.readableBytesView))
         } catch {
@@ -70,7 +79,13 @@ final class RedisLinkHandler: ChannelInboundHandler {
         if self.core.configuration.syncEveryMilliseconds <= 1 {
             self.synchronize(thenAcknowledge: false)
         }
-        if self.waiting.isEmpty { context.read() }
+        let isSmall = self.readBytes < Self.smallReadBytes
+        self.readBytes = 0
+        guard self.waiting.isEmpty else { return }
+        guard self.isCopying, isSmall else { return context.read() }
+        context.eventLoop.assumeIsolated().scheduleTask(in: Self.gatherFor) {
+            self.context?.read()
+        }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -144,7 +159,9 @@ final class RedisLinkHandler: ChannelInboundHandler {
             let reply = "it no longer has the history from where we were, and must not fork"
             self.fail(.refused(.unsupported(reply: reply)))
         case .fullSync(let id, let offset): try self.core.begin(id: id, offset: offset)
-        case .snapshotStart(let size): self.core.note(snapshotBytes: size)
+        case .snapshotStart(let size):
+            self.core.note(snapshotBytes: size)
+            self.isCopying = true
         case .snapshot(let bytes):
             let spool = self.core.spool
             try onBytes(bytes) { piece throws(SpoolError) in try spool.appendSnapshot(piece) }
@@ -164,6 +181,7 @@ final class RedisLinkHandler: ChannelInboundHandler {
     }
 
     private func startStream() {
+        self.isCopying = false
         self.core.note(phase: .streaming)
         self.acknowledges = true
         self.acknowledge()

@@ -61,6 +61,17 @@ public actor RedisSource: Source {
         case between(after: UInt32)
         case snapshot(SnapshotDecoding, Spool.GenerationView)
         case stream(SpoolStreamReader, StreamDecoding, generation: UInt32, lastTime: Int64)
+
+        /// What is read, without how far.
+        enum Place: Equatable { case between(UInt32), snapshot(UInt32), stream(UInt32) }
+
+        var place: Place {
+            switch self {
+            case .between(let number): .between(number)
+            case .snapshot(_, let view): .snapshot(view.number)
+            case .stream(_, _, let generation, _): .stream(generation)
+            }
+        }
     }
 
     /// A source that has not begun.
@@ -266,22 +277,15 @@ public actor RedisSource: Source {
             if case .some(.stopped) = self.ending.withLock({ $0 }) { throw .stopped }
             if Task.isCancelled { throw .stopped }
             let seen = spool.changes
+            let before = self.reading.place
             let events = try await self.read(spool)
             if !events.isEmpty { return events }
+            // What comes next in the spool may have been there for long.
+            if self.reading.place != before { continue }
             if let phase = self.phaseChange() { return [.phase(phase)] }
             // What is in the spool is given out before a failure is.
             if let error = self.ending.withLock({ $0 }) { throw error }
-            await Self.wait(spool, after: seen)
-        }
-    }
-
-    /// Waits for the spool; a second at most, so that the link's state is seen.
-    private static func wait(_ spool: Spool, after seen: UInt64) async {
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { await spool.waitForChange(after: seen) }
-            group.addTask { try? await Task.sleep(for: .seconds(1)) }
-            await group.next()
-            group.cancelAll()
+            await spool.waitForChange(after: seen)
         }
     }
 

@@ -10,6 +10,8 @@ struct SnapshotDecoding {
     static let pieceBytes = 256 * 1024
     /// A point to go on from is given at least this often, in bytes of the file.
     static let pointEveryBytes: UInt64 = 1 << 20
+    private static let limits = RDBLimits(
+        maxChunkElements: ElementChunk.maxElements, maxChunkBytes: ElementChunk.maxBytes)
 
     private let file: any File
     private let path: String
@@ -28,11 +30,11 @@ struct SnapshotDecoding {
         self.file = file
         self.path = path
         if let point {
-            self.decoder = RDBDecoder(resumingAt: point.point)
+            self.decoder = RDBDecoder(resumingAt: point.point, limits: Self.limits)
             self.streamDatabase = point.streamDatabase
             self.fileOffset = point.point.offset
         } else {
-            self.decoder = RDBDecoder()
+            self.decoder = RDBDecoder(limits: Self.limits)
             self.fileOffset = 0
         }
         self.lastPoint = self.fileOffset

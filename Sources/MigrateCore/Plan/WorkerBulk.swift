@@ -46,11 +46,11 @@ public struct WorkerBulk: Sendable {
     /// Gives everything out.
     public mutating func take() -> (commands: CommandBuffer, keys: Int) {
         self.closePairs()
-        defer {
-            self.commands = CommandBuffer()
-            self.keys = 0
-        }
-        return (self.commands, self.keys)
+        let keys = self.keys
+        self.keys = 0
+        // The next one will be as large: it need not grow step by step.
+        let next = CommandBuffer(reserving: self.commands.bytes.count + Self.maxPairBytes)
+        return (exchange(&self.commands, with: next), keys)
     }
 }
 

@@ -21,7 +21,10 @@ public struct CommandBuffer: Sendable, Equatable {
     private static let reservedBytes = 1_024
 
     /// An empty buffer.
-    public init() { self.bytes.reserveCapacity(Self.reservedBytes) }
+    public init() { self.init(reserving: Self.reservedBytes) }
+
+    /// An empty buffer with room for so many bytes.
+    public init(reserving count: Int) { self.bytes.reserveCapacity(count) }
 
     /// Whether nothing is in it.
     public var isEmpty: Bool { self.bytes.isEmpty }
@@ -136,26 +139,32 @@ public struct CommandBuffer: Sendable, Equatable {
         self.bytes.append(contentsOf: bytes)
     }
 
+    /// A mark, a number and the line's end; most numbers are short, and then it is one word.
     private mutating func header(_ mark: UInt8, _ number: Int) {
-        self.bytes.append(mark)
-        if number < 10 {
-            self.bytes.append(UInt8(ascii: "0") + UInt8(number))
-        } else if number < 100 {
-            self.bytes.append(UInt8(ascii: "0") + UInt8(number / 10))
-            self.bytes.append(UInt8(ascii: "0") + UInt8(number % 10))
-        } else if number < 1_000 {
-            self.bytes.append(UInt8(ascii: "0") + UInt8(number / 100))
-            self.bytes.append(UInt8(ascii: "0") + UInt8(number / 10 % 10))
-            self.bytes.append(UInt8(ascii: "0") + UInt8(number % 10))
-        } else {
+        guard number < 1_000 else {
+            self.bytes.append(mark)
             self.bytes.append(contentsOf: String(number).utf8)
+            return self.lineEnd()
         }
-        self.lineEnd()
+        var word = UInt64(mark)
+        var count = 1
+        func add(_ byte: UInt8) {
+            word |= UInt64(byte) << UInt64(8 * count)
+            count += 1
+        }
+        let zero = UInt8(ascii: "0")
+        if number >= 100 { add(zero + UInt8(number / 100)) }
+        if number >= 10 { add(zero + UInt8(number / 10 % 10)) }
+        add(zero + UInt8(number % 10))
+        add(13)
+        add(10)
+        withUnsafeBytes(of: word.littleEndian) {
+            self.bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: $0[..<count]))
+        }
     }
 
     private mutating func lineEnd() {
-        self.bytes.append(13)
-        self.bytes.append(10)
+        withUnsafeBytes(of: UInt16(0x0a0d).littleEndian) { self.bytes.append(contentsOf: $0) }
     }
 }
 
