@@ -13,6 +13,21 @@ struct SourcePositionTests {
         #expect(!at(10).covers(at(11), database: 0))
     }
 
+    @Test("A Redis position covers nothing of another history, unless one of them has no name")
+    func histories() {
+        func at(_ id: String, _ offset: UInt64) -> SourcePosition {
+            .redis(RedisPosition(replicationID: id, offset: offset, database: 0))
+        }
+        #expect(!at("new", 10).covers(at("old", 5), database: 0))
+        #expect(at("", 10).covers(at("old", 5), database: 0))
+        #expect(at("new", 10).covers(at("", 5), database: 0))
+        #expect(!at("", 10).covers(at("old", 11), database: 0))
+        // What may be in a value is asked carefully: a renamed history goes on counting.
+        #expect(at("new", 10).mayHold(at("old", 5), database: 0))
+        #expect(at("old", 5).merged(at("new", 10)) == at("new", 10))
+        #expect(at("old", 10).merged(at("new", 5)) == at("old", 10))
+    }
+
     @Test("A Pika position covers by the log of the unit's database alone")
     func pika() {
         func at(_ ends: [Int: (UInt32, UInt64)]) -> SourcePosition {

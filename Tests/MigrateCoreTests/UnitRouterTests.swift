@@ -310,4 +310,58 @@ struct UnitRouterTests {
         #expect(route(0, 250) == .done)
         #expect(route(1, 150) == .execute(executor: 0, workers: [0]))
     }
+
+    private static func at(_ id: String, _ offset: UInt64) -> SourcePosition {
+        .redis(RedisPosition(replicationID: id, offset: offset, database: 0))
+    }
+
+    @Test("A key read from a source that has begun anew is read once, not for each old unit")
+    func newHistory() {
+        let keys = ["a", "b"].map { DatabaseKey(0, Array($0.utf8)) }
+        var router = UnitRouter(filter: KeyFilter(), workers: 1)
+        func route(_ key: Int, _ end: SourcePosition, mustRefresh: Bool) -> UnitRoute {
+            router.route([keys[key]], end: end, database: 0, mustRefresh: mustRefresh)
+        }
+        #expect(
+            route(0, Self.at("old", 500_000), mustRefresh: true)
+                == .refresh([keys[0]], executor: 0, workers: [0]))
+        _ = router.read(keys[0], worker: 0, at: Self.at("new", 100))
+        // All that is left of the old history came before what was read.
+        #expect(route(0, Self.at("old", 500_001), mustRefresh: true) == .done)
+        #expect(route(0, Self.at("old", 900_000), mustRefresh: false) == .done)
+        #expect(
+            route(1, Self.at("old", 900_001), mustRefresh: false)
+                == .execute(executor: 0, workers: [0]))
+        // The copy brings the new history: its units count by their own offsets.
+        router.restart(Self.at("new", 50))
+        #expect(
+            route(0, Self.at("new", 80), mustRefresh: false)
+                == .execute(executor: 0, workers: [0]))
+        // A server that still tells of the old one is not followed any more.
+        _ = router.read(keys[0], worker: 0, at: Self.at("old", 1_000_000))
+        #expect(
+            route(0, Self.at("new", 90), mustRefresh: false)
+                == .execute(executor: 0, workers: [0]))
+    }
+
+    @Test("A renamed history counts on; what was read where it was left is read anew")
+    func renamedHistory() {
+        let keys = ["a", "b", "c"].map { DatabaseKey(0, Array($0.utf8)) }
+        var router = UnitRouter(filter: KeyFilter(), workers: 1)
+        func route(_ key: Int, _ end: SourcePosition) -> UnitRoute {
+            router.route([keys[key]], end: end, database: 0, mustRefresh: false)
+        }
+        #expect(route(0, Self.at("old", 10)) == .execute(executor: 0, workers: [0]))
+        _ = router.read(keys[0], worker: 0, at: Self.at("old", 15))
+        _ = router.read(keys[1], worker: 0, at: Self.at("old", 30))
+        _ = router.read(keys[2], worker: 0, at: Self.at("new", 30))
+        #expect(route(0, Self.at("old", 15)) == .done && route(2, Self.at("old", 20)) == .done)
+        let change = IdentityChange(
+            what: "replication id", old: Self.at("old", 20), new: Self.at("new", 20))
+        #expect(router.renamed(change) == [keys[1]])
+        #expect(route(0, Self.at("new", 21)) == .execute(executor: 0, workers: [0]))
+        #expect(route(1, Self.at("new", 22)) == .execute(executor: 0, workers: [0]))
+        #expect(route(2, Self.at("new", 30)) == .done)
+        #expect(route(2, Self.at("new", 31)) == .execute(executor: 0, workers: [0]))
+    }
 }

@@ -192,7 +192,9 @@ final class MigrateWorld {
     }
 
     /// Starts the tool, again if it has run before.
-    func start(_ more: String...) throws { self.tool = try self.tool(directory: "job", more) }
+    func start(_ more: String...) throws { try self.start(more) }
+
+    func start(_ more: [String]) throws { self.tool = try self.tool(directory: "job", more) }
 
     /// Removes what the job has of the source.
     func removeSpool() {

@@ -166,8 +166,16 @@ extension Engine {
 
     /// Reads what the target rejected, if the run goes on behind that.
     func healSuspects() async throws(RunError) {
-        guard self.opening.canRefresh, let end = self.lastEnd else { return }
-        for key in self.suspects.take() {
+        guard let end = self.lastEnd else { return }
+        try await self.readAnew(self.suspects.take(), end: end)
+    }
+
+    /// Reads keys whose values in the target are in doubt, if the source can be asked.
+    func readAnew(
+        _ keys: some Collection<DatabaseKey>, end: SourcePosition
+    ) async throws(RunError) {
+        guard self.opening.canRefresh else { return }
+        for key in keys {
             guard let target = self.planner.filter.target(key) else { continue }
             let worker = self.router.lane(target)
             self.meter.update { $0.suspects += 1 }

@@ -49,6 +49,8 @@ final class Engine {
     let throttle: Throttle
     /// Ends once nothing more is in the stream.
     let stopsWhenCaughtUp: Bool
+    /// An operator wants the run to end: what is begun is brought to its end, nothing more is begun.
+    let isStopping: @Sendable () -> Bool
     var resume: ResumeState
     var writer: ValueWriter
     /// The snapshot's commands, not handed over yet, by worker.
@@ -68,7 +70,8 @@ final class Engine {
     init(
         source: any Source, opening: SourceOpening, planner: Planner, queues: [WorkQueue],
         keeper: CheckpointKeeper, state: any TargetMemory, meter: RunMeter, throttle: Throttle,
-        resume: ResumeState, suspects: SuspectKeys, stopsWhenCaughtUp: Bool
+        resume: ResumeState, suspects: SuspectKeys, stopsWhenCaughtUp: Bool,
+        isStopping: @escaping @Sendable () -> Bool
     ) {
         self.source = source
         self.opening = opening
@@ -80,6 +83,7 @@ final class Engine {
         self.throttle = throttle
         self.resume = resume
         self.stopsWhenCaughtUp = stopsWhenCaughtUp
+        self.isStopping = isStopping
         self.writer = ValueWriter(planner.target, planner.policy)
         self.bulk = queues.map { _ in WorkerBulk() }
         self.suspects = suspects
@@ -101,6 +105,8 @@ final class Engine {
             }
             var place: Checkpoint.Phase?
             for event in events {
+                // The rest of many units that have to be read one by one may take minutes.
+                if self.isStopping() { break }
                 if case .end(let position) = event {
                     try await self.finish(position)
                     return
@@ -159,6 +165,7 @@ final class Engine {
             guard !Task.isCancelled else { throw .stopped }
             try await self.keeper.commit(.stream(change.new))
             self.meter.note([PlanNote("identity-change \(change.what)")])
+            try await self.readAnew(self.router.renamed(change), end: change.new)
             place = .stream(change.new)
         case .notice(let notice): self.meter.note([PlanNote(notice.kind)])
         case .end: break

@@ -320,7 +320,8 @@ extension Job {
                     queues: queues, keeper: keeper, state: beginning.state, meter: self.meter,
                     throttle: self.throttle, resume: beginning.resume,
                     suspects: suspects,
-                    stopsWhenCaughtUp: self.settings.flag("job.stop-when-caught-up"))
+                    stopsWhenCaughtUp: self.settings.flag("job.stop-when-caught-up"),
+                    isStopping: { self.isStopping })
                 do throws(RunError) { return .engine(.success(try await engine.run())) } catch {
                     return .engine(.failure(error))
                 }

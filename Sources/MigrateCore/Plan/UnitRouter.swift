@@ -35,6 +35,12 @@ public struct UnitRouter: Sendable {
     private var doubts: [Int]
     /// Up to where keys were read from the source.
     private var skips: [DatabaseKey: SourcePosition] = [:]
+    /// They are looked through when there are more.
+    private var skipLimit = Self.maxSkips
+    /// A Redis's history that the stream is in.
+    private var history = ""
+    /// Those that it has left.
+    private var leftHistories: Set<String> = []
     /// The highest of them by worker.
     private var horizons: [Int: SourcePosition] = [:]
 
@@ -79,6 +85,7 @@ public struct UnitRouter: Sendable {
     ) -> UnitRoute {
         var targets: [DatabaseKey] = []
         var uncovered: [DatabaseKey] = []
+        self.enter(end)
         for source in sources {
             guard let target = self.filter.target(source) else { continue }
             targets.append(target)
@@ -106,7 +113,20 @@ public struct UnitRouter: Sendable {
 
     private func isCovered(_ source: DatabaseKey, _ end: SourcePosition) -> Bool {
         guard !self.skips.isEmpty, let read = self.skips[source] else { return false }
+        if case .redis(let place) = read, case .redis(let unit) = end, !place.isHistory(of: unit) {
+            // The source has gone over to a history that the stream has not reached: all that is left
+            // of this one came before.
+            return true
+        }
         return read.covers(end, database: source.database)
+    }
+
+    /// Notes which history the stream is in.
+    private mutating func enter(_ position: SourcePosition) {
+        guard case .redis(let place) = position, place.replicationID != self.history else { return }
+        if !self.history.isEmpty { self.leftHistories.insert(self.history) }
+        self.history = place.replicationID
+        self.leftHistories.remove(place.replicationID)
     }
 
     /// Whether a part of a unit may be in the target: it was read, not carried out.
@@ -119,7 +139,7 @@ public struct UnitRouter: Sendable {
                 return true
             }
             return self.markers.values.contains { markers in
-                markers[worker]?.horizon?.covers(end, database: database) ?? false
+                markers[worker]?.horizon?.mayHold(end, database: database) ?? false
             }
         }
     }
@@ -128,7 +148,12 @@ public struct UnitRouter: Sendable {
     public mutating func read(
         _ source: DatabaseKey, worker: Int, at position: SourcePosition
     ) -> SourcePosition {
-        self.skips[source] = position
+        if case .redis(let place) = position, self.leftHistories.contains(place.replicationID) {
+            // Of a server that is not followed any more: what comes in the stream must be carried out.
+            self.skips[source] = nil
+        } else {
+            self.skips[source] = position
+        }
         let horizon = self.horizons[worker]?.merged(position) ?? position
         self.horizons[worker] = horizon
         return horizon
@@ -146,8 +171,29 @@ public struct UnitRouter: Sendable {
 
     /// Forgets what the stream has passed.
     public mutating func passed(_ end: SourcePosition) {
-        guard self.skips.count > Self.maxSkips else { return }
+        guard self.skips.count > self.skipLimit else { return }
         self.skips = self.skips.filter { key, read in !end.covers(read, database: key.database) }
+        // Those that are far ahead are not looked through at each unit.
+        self.skipLimit = max(Self.maxSkips, 2 * self.skips.count)
+    }
+
+    /// The stream goes on under another name.
+    ///
+    /// - Returns: Keys that were read under the old one behind the place where the new one begins: what
+    ///   was read there is not a part of this history, so they are to be read anew.
+    public mutating func renamed(_ change: IdentityChange) -> [DatabaseKey] {
+        guard case .redis(let old) = change.old, case .redis(let new) = change.new,
+            !old.isHistory(of: new)
+        else { return [] }
+        self.enter(change.old)
+        self.enter(change.new)
+        var lost: [DatabaseKey] = []
+        self.skips = self.skips.filter { key, read in
+            guard case .redis(let place) = read, place.isHistory(of: old) else { return true }
+            if place.offset > new.offset { lost.append(key) }
+            return false
+        }
+        return lost
     }
 
     /// Whether an earlier run has emptied a database of the target for the unit that ends there.
@@ -173,8 +219,11 @@ public struct UnitRouter: Sendable {
     /// on, and what was read of their keys counts.
     public mutating func restart(_ position: SourcePosition) {
         guard case .cluster(let place) = position else {
+            self.enter(position)
+            let (history, left) = (self.history, self.leftHistories)
             self = UnitRouter(
                 filter: self.filter, workers: self.workers, isSharded: self.isSharded)
+            (self.history, self.leftHistories) = (history, left)
             return
         }
         func rest(_ known: SourcePosition) -> SourcePosition {

@@ -13,10 +13,13 @@ public enum SourcePosition: Sendable, Equatable {
 
     /// Whether everything up to `other` in the log that `other` speaks of lies before this.
     ///
+    /// Offsets of two histories of a Redis say nothing about each other.
+    ///
     /// - Parameter database: The database of the unit that ends at `other`; only Pika's logs need it.
     public func covers(_ other: SourcePosition, database: Int) -> Bool {
         switch (self, other) {
-        case (.redis(let mine), .redis(let theirs)): mine.offset >= theirs.offset
+        case (.redis(let mine), .redis(let theirs)):
+            mine.isHistory(of: theirs) && mine.offset >= theirs.offset
         case (.pika(let mine), .pika(let theirs)):
             if let end = mine.databases[database], let wanted = theirs.databases[database] {
                 end >= wanted
@@ -46,7 +49,16 @@ extension SourcePosition {
         return theirs.databases.keys.allSatisfy { self.covers(other, database: $0) }
     }
 
-    /// The later of both, log by log.
+    /// Whether what was read here may have what ends at `other`: as ``covers(_:database:)``, but a Redis
+    /// that was renamed goes on counting, so the offset alone decides.
+    public func mayHold(_ other: SourcePosition, database: Int) -> Bool {
+        guard case .redis(let mine) = self, case .redis(let theirs) = other else {
+            return self.covers(other, database: database)
+        }
+        return mine.offset >= theirs.offset
+    }
+
+    /// The later of both, log by log; of a Redis the one with the higher offset.
     public func merged(_ other: SourcePosition) -> SourcePosition {
         if case .cluster(var mine) = self, case .cluster(let theirs) = other {
             for (shard, end) in theirs.shards
@@ -55,7 +67,7 @@ extension SourcePosition {
             return .cluster(mine)
         }
         guard case .pika(var mine) = self, case .pika(let theirs) = other else {
-            return self.coversAll(other) ? self : other
+            return self.coversAll(other) || self.mayHold(other, database: 0) ? self : other
         }
         mine.databases.merge(theirs.databases) { max($0, $1) }
         return .pika(mine)
@@ -94,6 +106,12 @@ public struct RedisPosition: Sendable, Equatable {
         self.replicationID = replicationID
         self.offset = offset
         self.database = database
+    }
+
+    /// Whether both count the same history; a server before 4.0 does not tell which one it has.
+    public func isHistory(of other: RedisPosition) -> Bool {
+        self.replicationID == other.replicationID || self.replicationID.isEmpty
+            || other.replicationID.isEmpty
     }
 }
 
