@@ -13,6 +13,13 @@ final class FaultyFileSystem: FileSystem {
     /// Held during each change, and while an image is made: an image shows one moment.
     fileprivate let moment = RecursiveLock()
 
+    /// Runs `body` while nothing is changed through this file system, but for trees that are removed.
+    func atOneMoment<R>(_ body: () throws -> R) rethrows -> R {
+        moment.lock()
+        defer { moment.unlock() }
+        return try body()
+    }
+
     struct State {
         /// Bytes that survive, by inode.
         var synced: [UInt64: [UInt8]] = [:]
@@ -78,6 +85,22 @@ final class FaultyFileSystem: FileSystem {
                 try real.exchange(from, to)
             } else {
                 try real.rename(to, to: from)
+            }
+        }
+    }
+
+    /// What lies in directories is on the disk: they were found there when the machine started.
+    func noteDurable(_ directories: [String]) throws {
+        for directory in directories {
+            let found = try inodes(in: directory)
+            var bytes: [UInt64: [UInt8]] = [:]
+            for (name, inode) in found {
+                let path = directory + "/" + name
+                bytes[inode] = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+            }
+            state.withLock {
+                $0.names[directory] = found
+                $0.synced.merge(bytes) { $1 }
             }
         }
     }
@@ -164,7 +187,13 @@ final class FaultyFileSystem: FileSystem {
         try check(.open, path)
         moment.lock()
         defer { moment.unlock() }
-        return FaultyFile(try real.open(path, mode), self)
+        let isNew = try real.status(path) == nil
+        let file = try real.open(path, mode)
+        if isNew, let inode = try real.status(path)?.inode {
+            // Another file had this number.
+            state.withLock { $0.synced[inode] = nil }
+        }
+        return FaultyFile(file, self)
     }
 
     func status(_ path: String) throws(FileError) -> FileStatus? { try real.status(path) }

@@ -22,7 +22,7 @@ struct PowerLossTests {
     }
 
     static var seed: UInt64 {
-        ProcessInfo.processInfo.environment["PIKA_TEST_SEED"].flatMap { UInt64($0, radix: 16) }
+        ProcessInfo.processInfo.environment["PIKA_TEST_SEED"].flatMap { UInt64($0) }
             ?? 20_261_126
     }
 
@@ -104,20 +104,36 @@ struct PowerLossTests {
         defer { database.commitLock.unlock() }
         let directories = ["/db", "/db/db0", "/log/log_db0"].map { (source + $0, target + $0) }
         try fileSystem.copyAfterPowerLoss(directories, &random)
+        try next.noteDurable(directories.map(\.1))
         return Image(rig: copy, fileSystem: next, durable: durable)
     }
 
-    /// Manifest first: tables that it names are there already and stay (no compaction runs).
+    /// Copies a store that may be in use, or being opened, as it was at one time.
+    ///
+    /// RocksDB may begin another manifest, and delete the one that was current, between two files
+    /// that are copied: then the copy is made anew.
     static func copyStore(_ source: String, _ target: String) throws {
+        let attempts = 50
+        for _ in 0..<attempts {
+            if try copyFiles(source, target) { return }
+            try FileManager.default.removeItem(atPath: target)
+        }
+        throw Unexpected(text: "\(source) is never as it was: copied \(attempts) times")
+    }
+
+    /// Manifest first: tables that it names are there already and stay (no compaction runs).
+    ///
+    /// False if the manifest was replaced meanwhile.
+    private static func copyFiles(_ source: String, _ target: String) throws -> Bool {
         let manager = FileManager.default
         try manager.createDirectory(atPath: target, withIntermediateDirectories: true)
+        let current = manager.contents(atPath: source + "/CURRENT")
         let names = try manager.contentsOfDirectory(atPath: source)
         let ordered = names.sorted { left, right in
             rank(left) != rank(right) ? rank(left) < rank(right) : left < right
         }
         for name in ordered where name != "LOCK" {
-            let path = source + "/" + name
-            guard let data = try? Data(contentsOf: URL(fileURLWithPath: path)) else { continue }
+            guard let data = manager.contents(atPath: source + "/" + name) else { continue }
             try data.write(to: URL(fileURLWithPath: target + "/" + name))
         }
         for name in try manager.contentsOfDirectory(atPath: source)
@@ -125,6 +141,11 @@ struct PowerLossTests {
             let data = try Data(contentsOf: URL(fileURLWithPath: source + "/" + name))
             try data.write(to: URL(fileURLWithPath: target + "/" + name))
         }
+        guard let current, current == manager.contents(atPath: target + "/CURRENT"),
+            current == manager.contents(atPath: source + "/CURRENT")
+        else { return false }
+        let manifest = String(decoding: current, as: UTF8.self).trimmingCharacters(in: .newlines)
+        return manager.fileExists(atPath: target + "/" + manifest)
     }
 
     private static func rank(_ name: String) -> Int {
