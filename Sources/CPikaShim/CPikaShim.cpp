@@ -190,12 +190,17 @@ struct pk_batch {
 pk_batch *pk_batch_create(void) { return new pk_batch(); }
 void pk_batch_destroy(pk_batch *batch) { delete batch; }
 
-int32_t pk_write(pk_store *store, pk_batch *batch, const pk_row *rows, size_t row_count,
-                 int32_t no_slowdown, pk_error *error) {
-    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
-    if (db == nullptr) return pk::ReportClosed(error);
-    rocksdb::WriteBatch &out = batch->batch;
-    out.Clear();
+void pk_batch_clear(pk_batch *batch) {
+    if (batch->batch.GetDataSize() > kBatchBytesKept) {
+        batch->batch = rocksdb::WriteBatch();
+    } else {
+        batch->batch.Clear();
+    }
+}
+
+int32_t pk_batch_fill(pk_store *store, pk_batch *batch, const pk_row *rows, size_t row_count,
+                      pk_error *error) {
+    if (store->db.load(std::memory_order_acquire) == nullptr) return pk::ReportClosed(error);
     rocksdb::Status status;
     for (size_t i = 0; i < row_count && status.ok(); i++) {
         const pk_row &row = rows[i];
@@ -203,16 +208,27 @@ int32_t pk_write(pk_store *store, pk_batch *batch, const pk_row *rows, size_t ro
         Slice key = MakeSlice(row.key, row.key_length);
         rocksdb::ColumnFamilyHandle *family = store->handles[row.family];
         if (row.value_length == PK_ROW_DELETE) {
-            status = out.Delete(family, key);
+            status = batch->batch.Delete(family, key);
         } else {
-            status = out.Put(family, key, MakeSlice(row.value, row.value_length));
+            status = batch->batch.Put(family, key, MakeSlice(row.value, row.value_length));
         }
     }
-    if (status.ok()) {
-        batch->options.disableWAL = !store->write_ahead_log;
-        batch->options.no_slowdown = no_slowdown != 0;
-        status = db->Write(batch->options, &out);
-    }
-    if (out.GetDataSize() > kBatchBytesKept) out = rocksdb::WriteBatch();
     return pk::Report(status, error);
+}
+
+int32_t pk_batch_write(pk_store *store, pk_batch *batch, int32_t no_slowdown, pk_error *error) {
+    rocksdb::DB *db = store->db.load(std::memory_order_acquire);
+    if (db == nullptr) return pk::ReportClosed(error);
+    batch->options.disableWAL = !store->write_ahead_log;
+    batch->options.no_slowdown = no_slowdown != 0;
+    return pk::Report(db->Write(batch->options, &batch->batch), error);
+}
+
+int32_t pk_write(pk_store *store, pk_batch *batch, const pk_row *rows, size_t row_count,
+                 int32_t no_slowdown, pk_error *error) {
+    batch->batch.Clear();
+    int32_t code = pk_batch_fill(store, batch, rows, row_count, error);
+    if (code == 0) code = pk_batch_write(store, batch, no_slowdown, error);
+    if (batch->batch.GetDataSize() > kBatchBytesKept) batch->batch = rocksdb::WriteBatch();
+    return code;
 }

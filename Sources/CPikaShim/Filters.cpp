@@ -3,6 +3,7 @@
 // With RocksDB's log off a memtable may vanish, and the rows that it condemned must then still be
 // there. So metas are read with kPersistedTier, and "now" is the horizon: the highest effective now
 // of the persisted applied row, less 2 s. Replay from that row can only see later times.
+#include <algorithm>
 #include <cstring>
 #include <ctime>
 
@@ -19,11 +20,19 @@ constexpr char kReservedName[] = "\0pika-swift:applied";
 constexpr size_t kReservedNameLength = sizeof kReservedName - 1;
 constexpr int64_t kClockSlackSeconds = 2;
 
+// The applied row: 8 zero bytes, then the payload, which begins with the format version 1.
+constexpr size_t kAppliedRowSize = 104, kPayload = 8;
+constexpr size_t kFileNumber = 40, kOffset = 48, kNow = 56;
+
 template <typename T>
 T Load(const char *p) {
     T value;
     memcpy(&value, p, sizeof value);
     return value;
+}
+
+bool IsAppliedRow(const Slice &value) {
+    return value.size() == kAppliedRowSize && Load<uint32_t>(value.data() + kPayload) == 1;
 }
 
 // Count, version and expiry of a collection's meta row; both ends are read, since Pika may have
@@ -51,6 +60,32 @@ struct Meta {
     bool Stale(int64_t now) const { return expiry != 0 && expiry < now; }
 };
 
+// The applied row as a crash would leave it.
+bool PersistedRow(const FilterContext &context, rocksdb::PinnableSlice *value) {
+    rocksdb::DB *db = context.db.load(std::memory_order_acquire);
+    if (db == nullptr) return false;
+    rocksdb::ReadOptions options;
+    options.read_tier = rocksdb::kPersistedTier;
+    return db->Get(options, context.meta.load(std::memory_order_acquire), pk::ReservedName(), value)
+        .ok();
+}
+
+// Whether empty metas stay: a filter that would see the absence of one drops what is to be seen.
+// The files of a compaction are chosen before its filters are made: those that hold rows which are
+// written later are not among them.
+bool KeepsEmptyMetas(FilterContext &context) {
+    pk::LogPosition end;
+    {
+        std::lock_guard<std::mutex> guard(context.unseen.mutex);
+        if (context.unseen.writers > 0) return true;
+        end = context.unseen.end;
+    }
+    if (end == pk::LogPosition{0, 0}) return false;
+    rocksdb::PinnableSlice value;
+    pk::LogPosition position;
+    return !PersistedRow(context, &value) || !pk::Position(value, &position) || position < end;
+}
+
 // The clock of one compaction; `known` is false when nothing may be dropped by time.
 struct Clock {
     bool known = false;
@@ -62,14 +97,8 @@ struct Clock {
             now = static_cast<int64_t>(time(nullptr));
             return;
         }
-        rocksdb::DB *db = context.db.load(std::memory_order_acquire);
-        if (db == nullptr) return;
-        rocksdb::ReadOptions options;
-        options.read_tier = rocksdb::kPersistedTier;
         rocksdb::PinnableSlice value;
-        auto status = db->Get(options, context.meta.load(std::memory_order_acquire),
-                              pk::ReservedName(), &value);
-        if (!status.ok() || !pk::HighestEffectiveNow(value, &now)) return;
+        if (!PersistedRow(context, &value) || !pk::HighestEffectiveNow(value, &now)) return;
         now -= kClockSlackSeconds;
         known = true;
     }
@@ -92,7 +121,8 @@ class StringsFilter : public rocksdb::CompactionFilter {
 
 class MetaFilter : public rocksdb::CompactionFilter {
   public:
-    MetaFilter(int32_t kind, Clock clock) : kind_(kind), clock_(clock) {}
+    MetaFilter(int32_t kind, Clock clock, bool keeps_empty)
+        : kind_(kind), clock_(clock), keeps_empty_(keeps_empty) {}
     const char *Name() const override {
         return kind_ == pk::kLists ? "ListsMetaFilter" : "BaseMetaFilter";
     }
@@ -100,12 +130,14 @@ class MetaFilter : public rocksdb::CompactionFilter {
     bool Filter(int, const Slice &key, const Slice &value, std::string *, bool *) const override {
         Meta meta;
         if (!clock_.known || pk::IsReservedName(key) || !meta.Parse(kind_, value)) return false;
+        if (meta.empty && keeps_empty_) return false;
         return (meta.Stale(clock_.now) || meta.empty) && meta.version < clock_.now;
     }
 
   private:
     int32_t kind_;
     Clock clock_;
+    bool keeps_empty_;
 };
 
 class DataFilter : public rocksdb::CompactionFilter {
@@ -174,7 +206,7 @@ class Factory : public rocksdb::CompactionFilterFactory {
         if (family_ == pk::kMeta) {
             Clock clock(*context_);
             if (kind == pk::kStrings) return std::make_unique<StringsFilter>(clock);
-            return std::make_unique<MetaFilter>(kind, clock);
+            return std::make_unique<MetaFilter>(kind, clock, KeepsEmptyMetas(*context_));
         }
         const char *name = family_ == pk::kScore ? "ZSetsScoreFilter"
                            : kind == pk::kLists  ? "ListsDataFilter"
@@ -195,10 +227,15 @@ rocksdb::Slice ReservedName() { return Slice(kReservedName, kReservedNameLength)
 
 bool IsReservedName(const Slice &key) { return key == ReservedName(); }
 
+bool Position(const Slice &value, LogPosition *position) {
+    if (!IsAppliedRow(value)) return false;
+    *position = {Load<uint64_t>(value.data() + kPayload + kFileNumber),
+                 Load<uint64_t>(value.data() + kPayload + kOffset)};
+    return true;
+}
+
 bool HighestEffectiveNow(const Slice &value, int64_t *seconds) {
-    // 8 zero bytes, then the payload: format version 1 at 0, highest effective now at 56.
-    constexpr size_t kPayload = 8, kNow = 56, kSize = 104;
-    if (value.size() != kSize || Load<uint32_t>(value.data() + kPayload) != 1) return false;
+    if (!IsAppliedRow(value)) return false;
     *seconds = Load<int64_t>(value.data() + kPayload + kNow);
     return true;
 }
@@ -209,3 +246,16 @@ std::shared_ptr<rocksdb::CompactionFilterFactory> FilterFactoryOf(
 }
 
 }  // namespace pk
+
+void pk_store_unseen_begin(pk_store *store) {
+    pk::UnseenRows &unseen = store->filters->unseen;
+    std::lock_guard<std::mutex> guard(unseen.mutex);
+    unseen.writers += 1;
+}
+
+void pk_store_unseen_end(pk_store *store, uint32_t file_number, uint64_t offset) {
+    pk::UnseenRows &unseen = store->filters->unseen;
+    std::lock_guard<std::mutex> guard(unseen.mutex);
+    unseen.writers -= 1;
+    unseen.end = std::max(unseen.end, pk::LogPosition{file_number, offset});
+}

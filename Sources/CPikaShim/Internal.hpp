@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <rocksdb/cache.h>
@@ -33,6 +34,16 @@ inline const char *FamilyName(int32_t kind, size_t family) {
 
 const rocksdb::Comparator *ComparatorOf(int32_t kind, size_t family);
 
+// File number and offset of the binlog.
+using LogPosition = std::pair<uint64_t, uint64_t>;
+
+// Element rows whose version only an empty meta row names yet (pk_store_unseen_begin).
+struct UnseenRows {
+    std::mutex mutex;
+    int writers = 0;
+    LogPosition end{0, 0};
+};
+
 // What compaction filters need of a store; outlives the store's database.
 struct FilterContext {
     int32_t kind = 0;
@@ -40,6 +51,7 @@ struct FilterContext {
     // Null until the store is open: filters keep everything until then.
     std::atomic<rocksdb::DB *> db{nullptr};
     std::atomic<rocksdb::ColumnFamilyHandle *> meta{nullptr};
+    UnseenRows unseen;
 };
 
 std::shared_ptr<rocksdb::CompactionFilterFactory> FilterFactoryOf(
@@ -50,8 +62,9 @@ std::shared_ptr<rocksdb::MemTableRepFactory> HashMemtableFactory(
     const rocksdb::Comparator *comparator);
 
 // The value's bytes in front of and behind the payload of the reserved row are part of its format:
-// Swift's AppliedRow writes them; the filters only need the highest effective now in it.
+// Swift's AppliedRow writes them; the filters only need position and highest effective now in it.
 bool IsReservedName(const rocksdb::Slice &key);
+bool Position(const rocksdb::Slice &value, LogPosition *position);
 bool HighestEffectiveNow(const rocksdb::Slice &value, int64_t *seconds);
 rocksdb::Slice ReservedName();
 

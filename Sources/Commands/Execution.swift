@@ -208,6 +208,18 @@ extension Execution {
     }
 }
 
+extension Execution {
+    /// For a command that only takes elements away from its key: what stays is the same at any later
+    /// second, unless the key has a deadline.
+    ///
+    /// So what took long is not done once more under the commit lock because a second has passed.
+    func takesAway(_ kind: StoreKind) throws {
+        guard self.mayRunInSlices else { return }
+        let expiry = try self.group.transactions[kind].keyExpiry(self.key, now: self.now)
+        if expiry == 0 { self.group.makeTimeless() }
+    }
+}
+
 // MARK: - Slices
 
 extension Execution {

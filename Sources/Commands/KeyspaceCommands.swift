@@ -178,6 +178,7 @@ struct PackedList {
                     batch >= Self.batchBytes || index + 1 == self.lengths.count
                 else { continue }
                 try words.withUnsafeBufferPointer { _ = try x.perform(effect, list: $0) }
+                if let kind = effect.filledKind { try x.group.writeUnseen(key, kind) }
                 words.removeSubrange(1...)
                 batch = 0
             }

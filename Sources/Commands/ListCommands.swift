@@ -133,6 +133,7 @@ extension ListCommands {
         let kept = try x.lists.rangeCount(x.key, start: start, stop: stop, now: x.now)
         // Trimmed to nothing, the list gets a new version, whatever its length.
         if kept > 0 { try x.limit(try x.lists.count(x.key, now: x.now) - kept) }
+        try x.takesAway(.lists)
         try x.performAsSent(.ltrim)
         x.reply.ok()
     }

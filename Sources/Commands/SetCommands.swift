@@ -204,6 +204,7 @@ extension SetCommands {
         let window = min(size, max(choiceWindow, taken))
         try collect(&x, indexes: distinct(taken, of: window))
         let members = x.collector.list()
+        try x.takesAway(.sets)
         try x.atomically { x in try x.performInItems(.srem, members, wordsPerElement: 1) }
         if x.count == 3 { x.reply.set(members.count) }
         for member in members { x.reply.bulk(member) }
@@ -341,6 +342,7 @@ extension Execution {
                 continue
             }
             try item.withUnsafeBufferPointer { _ = try self.perform(effect, list: $0) }
+            if let kind = effect.filledKind { try self.group.writeUnseen(item[0], kind) }
             item.removeSubrange(1...)
             bytes = 0
         }

@@ -368,6 +368,7 @@ extension SortedSetCommands {
         _ = try x.integer(2)
         _ = try x.integer(3)
         try x.limit(try x.zsets.count(x.key, now: x.now))
+        try x.takesAway(.zsets)
         x.reply.integer(try x.performAsSent(.zremrangebyrank))
     }
 
@@ -375,6 +376,7 @@ extension SortedSetCommands {
         _ = try parseScoreBound(x[2])
         _ = try parseScoreBound(x[3])
         try x.limit(try x.zsets.count(x.key, now: x.now))
+        try x.takesAway(.zsets)
         x.reply.integer(try x.performAsSent(.zremrangebyscore))
     }
 
@@ -382,6 +384,7 @@ extension SortedSetCommands {
         _ = try parseLexBound(x[2])
         _ = try parseLexBound(x[3])
         try x.limit(try x.zsets.count(x.key, now: x.now))
+        try x.takesAway(.zsets)
         x.reply.integer(try x.performAsSent(.zremrangebylex))
     }
 }

@@ -43,6 +43,7 @@ extension Database {
     // MARK: Commit
 
     func commit(_ group: WriteGroup) -> CommitOutcome {
+        if group.onPool { for kind in StoreKind.allCases { group.set[kind].prepareCommit() } }
         guard lockCommit(for: group) else { return .busy }
         group.holdsCommitLock = true
         if let error = reasonToRefuse() { return fail(group, error) }
@@ -74,7 +75,7 @@ extension Database {
         case .done:
             logState.publish(end)
             releaseCommitLock(of: group)
-            group.finish()
+            group.finish(at: end.position)
             announcePublished(end.position)
             return .committed(end.position)
         case .stalled:
@@ -134,7 +135,7 @@ extension Database {
         switch writeStores(group, nil, mode: mode) {
         case .done:
             releaseCommitLock(of: group)
-            group.finish()
+            group.finish(at: published)
             return .committed(published)
         case .stalled:
             return stall(group, nil, logState.published)
@@ -203,7 +204,7 @@ extension Database {
             refuseWrites("a store failed behind the append: \(error)")
             outcome = .failed(.storage(error))
         }
-        group.finish()
+        group.finish(at: group.stallEnd.position)
         if case .committed(let position) = outcome, writesBinlog { announcePublished(position) }
         gate.groupFinished()
         return outcome

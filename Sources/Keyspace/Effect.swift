@@ -126,6 +126,17 @@ public enum Effect: UInt8, CaseIterable, Sendable {
         }
     }
 
+    /// The collection that items of this effect fill, where they do nothing else.
+    public var filledKind: StoreKind? {
+        switch self {
+        case .hmset: .hashes
+        case .rpush: .lists
+        case .sadd: .sets
+        case .zadd: .zsets
+        default: nil
+        }
+    }
+
     /// True for the items of a real master that are kept in the log and change nothing.
     public var isStoredWithoutEffect: Bool { stores.isEmpty }
 

@@ -71,6 +71,8 @@ public final class WriteGroup: @unchecked Sendable {
     private var poison: ApplyError?
     /// Bytes of what is written without a binlog.
     private var unloggedBytes = 0
+    /// Rows are in a store that nobody sees before the commit.
+    private var hasUnseen = false
     /// Keys that got elements for which somebody may wait.
     private var signals: [KeySignal] = []
 
@@ -338,6 +340,28 @@ public final class WriteGroup: @unchecked Sendable {
     /// For what takes seconds to prepare: the second time would be under the commit lock.
     public func makeTimeless() { isTimeless = true }
 
+    /// Lets go of the elements of a collection that the group makes anew: when they are many, they go
+    /// into the store before the commit, where nobody sees them, so that nobody waits for them behind
+    /// the commit lock.
+    ///
+    /// Between two `perform`s on that key; no row that was read may be held. Does nothing where it
+    /// can't be done (a key of that name is there, a loop's group, one that may be prepared again).
+    public func writeUnseen(_ key: Bytes, _ kind: StoreKind) throws(ApplyError) {
+        guard onPool, isTimeless, database.writesBinlog, !database.isRefusing else { return }
+        do throws(StorageError) {
+            defer { if set[kind].holdsUnseen { hasUnseen = true } }
+            try set[kind].writeUnseen(key)
+        } catch {
+            poison = .storage(error)
+            throw .storage(error)
+        }
+    }
+
+    private func endUnseen(at end: BinlogPosition) {
+        for kind in StoreKind.allCases { set[kind].endUnseen(at: end) }
+        hasUnseen = false
+    }
+
     /// Ends the atomic group.
     public func endAtomic() {
         precondition(atomicDepth > 0, "endAtomic without beginAtomic")
@@ -372,6 +396,7 @@ public final class WriteGroup: @unchecked Sendable {
 
     /// Drops the writes, not the keys.
     func clear() {
+        if hasUnseen { endUnseen(at: .zero) }
         items.reset()
         set.reset()
         isAtomic = false
@@ -389,9 +414,11 @@ public final class WriteGroup: @unchecked Sendable {
         hasBegun = true
     }
 
-    /// The group is in the stores: nothing is left of it, and whoever waited for it is woken.
-    func finish() {
+    /// The group is in the stores up to `end`: nothing is left of it, and whoever waited for it is
+    /// woken.
+    func finish(at end: BinlogPosition) {
         let signals = self.signals
+        if hasUnseen { endUnseen(at: end) }
         clear()
         releaseAllStripes()
         hasBegun = false

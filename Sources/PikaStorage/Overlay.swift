@@ -141,6 +141,32 @@ struct Overlay {
         find(family, key)?.pointee.value_length = PK_ROW_VOID
     }
 
+    /// Forgets the rows of all families but one.
+    mutating func keep(_ family: Family) {
+        var kept: [(key: [UInt8], row: pk_row, value: [UInt8])] = []
+        for index in 0..<rowCount {
+            let row = rows[index]
+            guard row.family == UInt32(family.rawValue), row.value_length != PK_ROW_VOID else {
+                continue
+            }
+            let key = Bytes(start: row.key, count: Int(row.key_length))
+            let value = row.isValue ? Bytes(start: row.value, count: Int(row.value_length)) : .none
+            kept.append((Array(key), row, Array(value)))
+        }
+        reset()
+        for (key, row, value) in kept {
+            key.withUnsafeBytes { key in
+                if row.isValue {
+                    value.withUnsafeBytes {
+                        reserve(family, key, valueLength: $0.count).put($0, at: 0)
+                    }
+                } else {
+                    delete(family, key)
+                }
+            }
+        }
+    }
+
     /// Forgets all rows; keeps memory of a usual group.
     mutating func reset() {
         if rowCount == 0 { return }

@@ -134,6 +134,10 @@ extension SortedSets {
 
     // MARK: Removing
 
+    /// Members from which on a removal of all gives the key a new version, as DEL does, and leaves
+    /// the rows to compaction.
+    static let recreatedCount: Int32 = 1000
+
     /// ZREM: returns the number of members removed.
     public func remove(
         _ key: Bytes, _ members: UnsafeBufferPointer<Bytes>, now: Int64
@@ -182,7 +186,13 @@ extension SortedSets {
     public func removeByRank(
         _ key: Bytes, start: Int64, stop: Int64, now: Int64
     ) throws(StorageError) -> Int {
-        try removeVisited(key, now: now) { visit throws(StorageError) in
+        if let meta = try meta(key, now: now), meta.count >= Self.recreatedCount,
+            start == 0 || start <= -Int64(meta.count), stop == -1 || stop >= Int64(meta.count) - 1
+        {
+            transaction.putMeta(key, meta.recreated(now: now))
+            return Int(meta.count)
+        }
+        return try removeVisited(key, now: now) { visit throws(StorageError) in
             try forEachByRank(key, start: start, stop: stop, reverse: false, now: now) {
                 visit($0, $1)
                 return true

@@ -93,6 +93,16 @@ public final class StoreTransaction {
         }
     }
 
+    /// Reads a row as the store has it, whatever this group wrote.
+    func withStoredRow<R>(
+        _ family: Family, _ key: Bytes, _ body: (Bytes?) throws(StorageError) -> R
+    ) throws(StorageError) -> R {
+        core.pointee.pins.enter()
+        let row = try readStore(family, key)
+        defer { endRead() }
+        return try body(row)
+    }
+
     /// Reads a row of the store into the pin of this level; leaves the level when it throws.
     private func readStore(_ family: Family, _ key: Bytes) throws(StorageError) -> Bytes? {
         let core = core
@@ -160,6 +170,48 @@ public final class StoreTransaction {
 
     // MARK: Ending
 
+    /// Rows from which on, and bytes from which on, `prepareCommit` does something.
+    static let preparedRows = 256, preparedBytes = 256 << 10
+
+    /// Puts a large batch together, so that the commit has less to do under its lock.
+    ///
+    /// Nothing may be written to the transaction between this and `commit` or `reset`. Never fails:
+    /// what is wrong shows at the commit.
+    public func prepareCommit() {
+        let core = core
+        guard core.pointee.preparedCount == 0,
+            pendingRowCount >= Self.preparedRows || pendingByteCount >= Self.preparedBytes
+        else { return }
+        var error = pk_error()
+        let count = core.pointee.overlay.rowCount
+        pk_batch_clear(core.pointee.batch)
+        guard
+            pk_batch_fill(
+                core.pointee.handle, core.pointee.batch, core.pointee.overlay.rows, count, &error)
+                == 0
+        else {
+            pk_error_clear(&error)
+            pk_batch_clear(core.pointee.batch)
+            return
+        }
+        core.pointee.preparedCount = count
+    }
+
+    /// Writes the rows of the overlay, of which the first ones may be in the batch already.
+    private func writeRows(
+        _ rows: UnsafeMutablePointer<pk_row>, _ count: Int, _ mode: CommitMode,
+        _ error: inout pk_error
+    ) -> Int32 {
+        let (handle, batch) = (core.pointee.handle, core.pointee.batch)
+        let noSlowdown: Int32 = mode == .withoutStall ? 1 : 0
+        let prepared = core.pointee.preparedCount
+        guard prepared > 0 else { return pk_write(handle, batch, rows, count, noSlowdown, &error) }
+        // Behind the first ones there is the reserved row alone, once more at each try.
+        let code = pk_batch_fill(handle, batch, rows + prepared, count - prepared, &error)
+        guard code == 0 else { return code }
+        return pk_batch_write(handle, batch, noSlowdown, &error)
+    }
+
     /// Writes all rows and the reserved row with `applied` in one batch.
     ///
     /// - Returns: `.done` (the transaction is empty then) or `.wouldStall`.
@@ -189,9 +241,7 @@ public final class StoreTransaction {
         }
         store.rowCache?.beginWrite(rows, count: rowCount)
         store.knownElements?.beginWrite(rows, count: rowCount)
-        let code = pk_write(
-            core.pointee.handle, core.pointee.batch, rows, rowCount,
-            mode == .withoutStall ? 1 : 0, &error)
+        let code = writeRows(rows, rowCount, mode, &error)
         store.rowCache?.endWrite(rows, count: rowCount, isWritten: code == 0)
         store.knownElements?.endWrite(rows, count: rowCount, isWritten: code == 0)
         guard code == 0 else {

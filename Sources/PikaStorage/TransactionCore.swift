@@ -18,6 +18,10 @@ struct TransactionCore {
     var snapshot: OpaquePointer?
     var pins = Pins()
     var scratch = Scratch()
+    /// Rows that `prepareCommit` put into the batch.
+    var preparedCount = 0
+    /// Between the first `writeUnseen` and `endUnseen`.
+    var holdsUnseen = false
 
     init(_ store: Store) {
         handle = store.handle
@@ -37,6 +41,10 @@ struct TransactionCore {
     mutating func reset() {
         // What was read ahead may have come from the overlay.
         if overlay.writesElements { ahead.clear() } else { ahead.release() }
+        if preparedCount > 0 {
+            pk_batch_clear(batch)
+            preparedCount = 0
+        }
         overlay.reset()
     }
 

@@ -204,6 +204,21 @@ int32_t pk_write(pk_store *PK_NONNULL store, pk_batch *PK_NONNULL batch,
                  const pk_row *PK_NULLABLE rows, size_t row_count, int32_t no_slowdown,
                  pk_error *PK_NONNULL error);
 
+// The parts of pk_write: takes everything out of the batch; puts rows behind what is in it; writes
+// what is in it, and leaves it there.
+void pk_batch_clear(pk_batch *PK_NONNULL batch);
+int32_t pk_batch_fill(pk_store *PK_NONNULL store, pk_batch *PK_NONNULL batch,
+                      const pk_row *PK_NULLABLE rows, size_t row_count,
+                      pk_error *PK_NONNULL error);
+int32_t pk_batch_write(pk_store *PK_NONNULL store, pk_batch *PK_NONNULL batch,
+                       int32_t no_slowdown, pk_error *PK_NONNULL error);
+
+// Between begin and end, and until the applied row in the files has reached the position given to
+// the last end, no compaction drops the meta row of an empty collection: element rows of its version
+// are being written, or are there while the row that shows them is in memory only. Begins add up.
+void pk_store_unseen_begin(pk_store *PK_NONNULL store);
+void pk_store_unseen_end(pk_store *PK_NONNULL store, uint32_t file_number, uint64_t offset);
+
 // The order of two keys of a family.
 int32_t pk_compare(int32_t kind, uint8_t family, const void *PK_NULLABLE a, size_t a_length,
                    const void *PK_NULLABLE b, size_t b_length);
