@@ -9,6 +9,8 @@ public struct HyperLogLog {
     private static let seed: UInt32 = 313
 
     private var registers: [UInt8]
+    /// How many registers have each value, once that was asked for.
+    private var numbers: [Int]?
 
     /// Takes the registers from a value; what is missing counts as zero.
     public init(registers value: Bytes) {
@@ -26,17 +28,38 @@ public struct HyperLogLog {
         _ elements: UnsafeBufferPointer<Bytes>
     ) -> (hasRisen: Bool, isOtherEstimate: Bool) {
         var changes: [(from: UInt8, to: UInt8)] = []
+        let known = numbers
+        numbers = nil
         for element in elements {
             if let change = raise(element) { changes.append(change) }
         }
-        guard !changes.isEmpty else { return (false, false) }
-        var numbers = histogram
-        let after = Self.estimate(numbers)
-        for (from, to) in changes {
-            numbers[Int(from)] += 1
-            numbers[Int(to)] -= 1
+        guard !changes.isEmpty else {
+            numbers = known
+            return (false, false)
         }
-        return (true, Self.estimate(numbers) != after)
+        var before: [Int]
+        var after: [Int]
+        if let known {
+            (before, after) = (known, known)
+            for (from, to) in changes {
+                after[Int(from)] -= 1
+                after[Int(to)] += 1
+            }
+        } else {
+            after = histogram
+            before = after
+            for (from, to) in changes {
+                before[Int(from)] += 1
+                before[Int(to)] -= 1
+            }
+        }
+        numbers = after
+        return (true, Self.estimate(before) != Self.estimate(after))
+    }
+
+    /// Whether these are the registers of a value.
+    func isStored(as value: Bytes) -> Bool {
+        registers.withUnsafeBytes { value.count == $0.count && value.equals($0) }
     }
 
     /// Adds an element; nil when its register stays.
@@ -50,11 +73,13 @@ public struct HyperLogLog {
         let old = registers[index]
         guard old < rank else { return nil }
         registers[index] = rank
+        numbers = nil
         return (old, rank)
     }
 
     /// Takes over the higher registers of another one.
     public mutating func merge(_ value: Bytes) {
+        numbers = nil
         registers.withUnsafeMutableBytes { own in
             let count = min(own.count, value.count)
             for index in 0..<count where own[index] < value[index] { own[index] = value[index] }
@@ -62,7 +87,7 @@ public struct HyperLogLog {
     }
 
     /// The estimated number of elements, rounded down as Pika does.
-    public var estimate: Int64 { Self.estimate(histogram) }
+    public var estimate: Int64 { Self.estimate(numbers ?? histogram) }
 
     /// The estimate of so many registers of each value.
     private static func estimate(_ numbers: [Int]) -> Int64 {
@@ -116,6 +141,28 @@ public struct HyperLogLog {
 
     /// Calls `body` with the registers.
     public func withBytes<R>(_ body: (Bytes) -> R) -> R { registers.withUnsafeBytes(body) }
+}
+
+/// Registers that one thread's transaction wrote lately: the next PFADD on one of these keys neither
+/// copies them nor counts their values.
+struct RecentRegisters {
+    /// Keys whose registers are kept, 128 KiB each.
+    static let limit = 4
+
+    /// The latest last.
+    private var kept: [HyperLogLog] = []
+
+    /// Gives away the registers of a value, if they are here.
+    mutating func take(_ value: Bytes) -> HyperLogLog? {
+        guard let index = kept.lastIndex(where: { $0.isStored(as: value) }) else { return nil }
+        return kept.remove(at: index)
+    }
+
+    /// Keeps registers; the oldest make room.
+    mutating func keep(_ registers: HyperLogLog) {
+        if kept.count == Self.limit { kept.removeFirst() }
+        kept.append(registers)
+    }
 }
 
 /// MurmurHash3, x86, 32 bits.

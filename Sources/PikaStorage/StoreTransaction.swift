@@ -168,6 +168,14 @@ public final class StoreTransaction {
     /// Takes back what was written to a row here.
     func forget(_ family: Family, _ key: Bytes) { core.pointee.overlay.forget(family, key) }
 
+    /// The registers of a HyperLogLog's value, if they were kept.
+    func takeRegisters(_ value: Bytes) -> HyperLogLog? {
+        core.pointee.recentRegisters.take(value)
+    }
+
+    /// Keeps a HyperLogLog's registers for the next time.
+    func keepRegisters(_ registers: HyperLogLog) { core.pointee.recentRegisters.keep(registers) }
+
     // MARK: Ending
 
     /// Rows from which on, and bytes from which on, `prepareCommit` does something.

@@ -274,8 +274,10 @@ public struct Strings {
                 put(key, .none, expiry: 0)
                 return old == nil
             }
-            var registers = HyperLogLog(registers: old ?? .none)
+            var registers =
+                transaction.takeRegisters(old ?? .none) ?? HyperLogLog(registers: old ?? .none)
             let (hasRisen, isOtherEstimate) = registers.add(elements)
+            defer { transaction.keepRegisters(registers) }
             // The row is there already, as it would be written.
             if !hasRisen, expiry == 0, old?.count == HyperLogLog.registerCount { return false }
             registers.withBytes { put(key, $0, expiry: 0) }

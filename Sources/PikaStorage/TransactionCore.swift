@@ -18,6 +18,8 @@ struct TransactionCore {
     var snapshot: OpaquePointer?
     var pins = Pins()
     var scratch = Scratch()
+    /// Of the last HyperLogLogs written here.
+    var recentRegisters = RecentRegisters()
     /// Rows that `prepareCommit` put into the batch.
     var preparedCount = 0
     /// Between the first `writeUnseen` and `endUnseen`.
