@@ -37,6 +37,11 @@ class CallbackLogger : public rocksdb::Logger {
     void *context_;
 };
 
+// Files at level 0 beyond those that start a compaction, until RocksDB slows and stops the writers:
+// as many as with its own defaults.
+constexpr int kLevel0FilesBeforeSlowing = 16;
+constexpr int kLevel0FilesBeforeStop = 32;
+
 class Listener : public rocksdb::EventListener {
   public:
     Listener(const pk_hooks &hooks, std::shared_ptr<std::atomic<int32_t>> stall)
@@ -119,6 +124,8 @@ rocksdb::ColumnFamilyOptions FamilyOptionsOf(const pk_options &from, const pk_en
         std::min<size_t>(std::max<size_t>(from.memtable_bytes / 64, 16 << 10), 1 << 20);
     options.max_write_buffer_number = from.memtable_count;
     options.level0_file_num_compaction_trigger = from.level0_trigger;
+    options.level0_slowdown_writes_trigger = from.level0_trigger + kLevel0FilesBeforeSlowing;
+    options.level0_stop_writes_trigger = from.level0_trigger + kLevel0FilesBeforeStop;
     options.target_file_size_base = from.target_file_bytes;
     options.max_bytes_for_level_base = from.level_base_bytes;
     options.max_bytes_for_level_multiplier = from.level_multiplier;

@@ -8,11 +8,11 @@ import Synchronization
 /// in its overlay first.
 struct ListAhead {
     /// Elements that a look ahead reads at most.
-    static let elementLimit = 128
+    static let elementLimit = 1024
     /// Elements that the first look ahead of a list reads.
     static let firstElementLimit = 16
     /// A look ahead ends with the element that reaches so many bytes.
-    static let byteLimit = 16 << 10
+    static let byteLimit = 64 << 10
 
     private var prefix: [UInt8] = []
     private var end = ListEnd.left
@@ -59,7 +59,7 @@ struct ListAhead {
         last = index
         guard slot(of: index) == nil else { return false }
         guard passed > 0, passed <= UInt64(Self.elementLimit) else { return start(index, writes) }
-        limit = elements.isEmpty ? Self.firstElementLimit : Self.elementLimit
+        limit = elements.isEmpty ? Self.firstElementLimit : min(2 * limit, Self.elementLimit)
         self.writes = writes
         drop()
         first = index

@@ -59,7 +59,7 @@ public final class Store: Sendable {
     ) throws(StorageError) -> Store {
         let box = HookBox(hooks: hooks)
         var error = pk_error()
-        let opened = options.withShimOptions { shimOptions in
+        let opened = options.withShimOptions(of: kind) { shimOptions in
             var callbacks = box.callbacks
             return pk_store_open(
                 path, Int32(kind.rawValue), &shimOptions, environment.handle, &callbacks, &error)
@@ -343,7 +343,9 @@ private let backgroundError:
 
 extension StoreOptions {
     /// Calls `body` with the options in the shim's form.
-    fileprivate func withShimOptions<R>(_ body: (inout pk_options) -> R) -> R {
+    fileprivate func withShimOptions<R>(
+        of kind: StoreKind, _ body: (inout pk_options) -> R
+    ) -> R {
         let levels = compressionPerLevel.map(\.rawValue)
         return levels.withUnsafeBufferPointer { levels in
             var options = pk_options()
@@ -353,7 +355,7 @@ extension StoreOptions {
             options.memtable_kind = Int32(memtableKind.rawValue)
             options.memtable_bytes = memtableBytes
             options.memtable_count = Int32(memtableCount)
-            options.level0_trigger = Int32(level0CompactionTrigger)
+            options.level0_trigger = Int32(clamping: level0Trigger(of: kind))
             options.target_file_bytes = UInt64(targetFileBytes)
             options.level_base_bytes = levelBaseBytes
             options.level_multiplier = Int32(levelMultiplier)

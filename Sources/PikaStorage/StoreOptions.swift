@@ -38,8 +38,10 @@ public struct StoreOptions: Equatable, Sendable {
     public var memtableBytes = 8 << 20
     /// Memtables per family before writes stop.
     public var memtableCount = 4
-    /// Level-0 files that start a compaction.
+    /// Level-0 files that start a compaction, at least; see `level0Trigger(of:)`.
     public var level0CompactionTrigger = 4
+    /// Level-0 files of strings that start a compaction, at most.
+    static let stringsLevel0Limit = 16
     /// Size of a table file at level 1.
     public var targetFileBytes = 20 << 20
     /// Total size of level 1.
@@ -71,6 +73,18 @@ public struct StoreOptions: Equatable, Sendable {
 
     /// The defaults.
     public init() {}
+
+    /// Level-0 files that start a compaction of a store.
+    ///
+    /// Each of them has the row of the applied position and so overlaps all of level 1: a compaction
+    /// rewrites level 1, and is worth it when level 0 holds as much. Strings wait for that, as they
+    /// are read one by one, where a filter answers for most files; where elements are iterated, each
+    /// file costs every iterator a seek.
+    func level0Trigger(of kind: StoreKind) -> Int {
+        guard kind == .strings else { return level0CompactionTrigger }
+        let files = Int(clamping: levelBaseBytes / UInt64(max(1, memtableBytes)))
+        return max(level0CompactionTrigger, min(files, Self.stringsLevel0Limit))
+    }
 }
 
 /// Whether RocksDB slows or stops writes.
