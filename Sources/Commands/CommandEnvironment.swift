@@ -177,6 +177,12 @@ final class ProcessorStatistics: @unchecked Sendable {
         self.counters[index].store(value &+ 1, ordering: .relaxed)
     }
 
+    /// Takes back what `count` added.
+    func uncount(_ index: Int) {
+        let value = self.counters[index].load(ordering: .relaxed)
+        self.counters[index].store(value &- 1, ordering: .relaxed)
+    }
+
     @inline(__always)
     func countRequests(_ number: Int) {
         let value = self.requests

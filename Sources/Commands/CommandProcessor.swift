@@ -440,7 +440,10 @@ extension CommandProcessor {
             if x.pointee.reply.hasOverflowed { return self.endOverflow(replyStart) }
             x.pointee.reply.truncate(to: replyStart)
             switch error {
-            case .deferToPool: return self.handToPool()
+            case .deferToPool:
+                // It counts where it is executed.
+                self.statistics.uncount(x.pointee.rowIndex)
+                return self.handToPool()
             case .blocked: return .block
             case .again: return .postpone
             default: x.pointee.replyError(error)

@@ -88,5 +88,10 @@ struct ListeningTests {
         #expect(client.info("stats", "slow_logs_count") == "2")
         #expect(client.call("SLOWLOG", "RESET") == .simple("OK"))
         #expect(client.call("SLOWLOG", "LEN") == .integer(0))
+        // More than a loop may do: begun there, executed on the pool.
+        client.send(LoopbackClient.encode(["SADD", "big"] + (0..<1500).map { "m\($0)" }))
+        #expect(client.read() == .integer(1500))
+        client.call("SMEMBERS", "big")
+        #expect(client.info("commandstats", "smembers")?.hasPrefix("calls=1, usec=") == true)
     }
 }
