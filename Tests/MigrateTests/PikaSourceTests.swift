@@ -64,8 +64,13 @@ struct PikaSourceTests {
                     open = head.kind
                     kinds[open, default: 0] += 1
                     databases.insert(head.database)
-                    if head.name == Array("ttl".utf8) {
-                        #expect(head.deadlineMilliseconds != nil)
+                case .strings(let batch):
+                    kinds[.string, default: 0] += batch.count
+                    texts[.string, default: 0] += batch.count
+                    databases.insert(batch.database)
+                    for (head, _) in (0..<batch.count).map({ batch.key($0) }) {
+                        let isTTL = head.name == Array("ttl".utf8)
+                        #expect((head.deadlineMilliseconds != nil) == isTTL)
                     }
                 case .elements(let chunk): texts[open, default: 0] += chunk.textCount
                 case .snapshotEnd(let position): end = position

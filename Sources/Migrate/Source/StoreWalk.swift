@@ -42,6 +42,10 @@ struct StoreWalkPoint: Equatable {
 struct StoreWalk {
     /// Keys whose names are read at once.
     static let keysAtOnce = 256
+    /// Short strings that come packed, with their values, at most.
+    static let stringsAtOnce = 4_096
+    /// A longer string comes by itself, in bytes.
+    static let maxPackedBytes = 4_096
     /// A point to go on from is given after so many bytes at least.
     static let pointEveryBytes = 1 << 20
 
@@ -116,6 +120,10 @@ struct StoreWalk {
                     self.open = OpenKey(name: key.name)
                     bytes += key.name.count + 64
                     events.append(.keyStart(self.head(key)))
+                } else if let batch = try self.readStrings() {
+                    bytes += batch.bytes.count
+                    events.append(.strings(batch))
+                    if let point = self.point(position, bytes) { events.append(point) }
                 } else if try !self.readKeys() {
                     break
                 }
@@ -190,8 +198,57 @@ struct StoreWalk {
         }
     }
 
+    /// The short strings that come next, in one pass over their rows; nil if there are none.
+    ///
+    /// Their store is a database's first: no other type of the same name came before.
+    private mutating func readStrings() throws(StorageError) -> StringBatch? {
+        guard self.keys.isEmpty, self.databaseIndex < self.databases.count,
+            Self.kinds[self.kindIndex] == .strings
+        else { return nil }
+        try self.openStores()
+        guard let store = self.store, self.earlier.isEmpty else { return nil }
+        var batch = StringBatch(
+            database: self.databases[self.databaseIndex], bytes: [], ends: [], deadlines: [])
+        var long: FoundKey?
+        let now = self.now
+        let from = self.from
+        try from.withBytes { start throws(StorageError) in
+            try store.makeTransaction().scan(
+                .meta, prefix: .none, from: start, fillCache: false
+            ) { name, row throws(StorageError) in
+                let size = MemoryLayout<Int32>.size
+                guard row.count >= size else {
+                    throw .corruptRow(
+                        kind: .strings, family: .meta, expected: size, length: row.count)
+                }
+                let count = row.count - size
+                let expiry = Int32(
+                    littleEndian: row.loadUnaligned(fromByteOffset: count, as: Int32.self))
+                guard expiry == 0 || Int64(expiry) >= now, !AppliedRow.isReserved(name) else {
+                    return true
+                }
+                guard count <= Self.maxPackedBytes else {
+                    long = FoundKey(name: Array(name), expiry: expiry)
+                    return false
+                }
+                batch.append(
+                    name: name, value: UnsafeRawBufferPointer(rebasing: row[..<count]),
+                    deadlineMilliseconds: Int64(expiry) * 1_000)
+                return batch.count < Self.stringsAtOnce
+                    && batch.bytes.count < ElementChunk.maxBytes
+            }
+        }
+        guard batch.count > 0 else {
+            if let long { self.keys = [long] }
+            return nil
+        }
+        self.from = Array(batch.bytes[batch.name(batch.count - 1)]) + [0]
+        return batch
+    }
+
     /// The names that come next; false at the end of everything.
     private mutating func readKeys() throws(StorageError) -> Bool {
+        if !self.keys.isEmpty { return true }
         while self.databaseIndex < self.databases.count {
             try self.openStores()
             guard let store = self.store else { return false }

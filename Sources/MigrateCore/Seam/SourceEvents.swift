@@ -53,11 +53,11 @@ public struct KeyHead: Sendable, Equatable {
 /// | sorted set | one a member | one a member | - |
 /// | hash | two an element: field, value | - | none, or one an element (0 = none) |
 public struct ElementChunk: Sendable, Equatable {
-    /// Most elements in one chunk, which becomes one command.
+    /// Most elements in one chunk, which becomes one command: as many as our server executes on an
+    /// event loop, in a millisecond or two.
     ///
-    /// Our server looks for none of a new key's members within the command that makes it; a thousand
-    /// keep it busy for a millisecond or two.
-    public static let maxElements = 1_024
+    /// It looks for none of a new set's members within the command that makes it.
+    public static let maxElements = 1_000
     /// A chunk is closed once it holds this many bytes (or one longer element), in bytes.
     public static let maxBytes = 256 * 1024
 

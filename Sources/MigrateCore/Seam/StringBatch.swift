@@ -25,6 +25,17 @@ public struct StringBatch: Sendable, Equatable {
     /// Number of keys.
     public var count: Int { self.deadlines.count }
 
+    /// Adds a key; a deadline of 0 is none.
+    public mutating func append(
+        name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, deadlineMilliseconds: Int64
+    ) {
+        self.deadlines.append(deadlineMilliseconds)
+        self.bytes.append(contentsOf: name)
+        self.ends.append(self.bytes.count)
+        self.bytes.append(contentsOf: value)
+        self.ends.append(self.bytes.count)
+    }
+
     /// Where a key's name lies in `bytes`.
     public func name(_ index: Int) -> Range<Int> {
         (index == 0 ? 0 : self.ends[2 * index - 1])..<self.ends[2 * index]
