@@ -146,18 +146,18 @@ public struct Hashes {
         _ key: Bytes, _ field: Bytes, _ value: Bytes, now: Int64
     ) throws(StorageError) -> Bool {
         var meta = try transaction.metaForWriting(key, now: now)
-        let isNew = try put(key, &meta, field, value)
+        let isNew = try put(key, &meta, wasEmpty: meta.count == 0, field, value)
         if isNew { transaction.putMeta(key, meta) }
         return isNew
     }
 
     /// Writes one field, counting it in `meta` if it is new.
     private func put(
-        _ key: Bytes, _ meta: inout CollectionMeta, _ field: Bytes, _ value: Bytes
+        _ key: Bytes, _ meta: inout CollectionMeta, wasEmpty: Bool, _ field: Bytes, _ value: Bytes
     ) throws(StorageError) -> Bool {
         let keys = ElementKeys(transaction, .element, key, version: meta.version)
         let row = keys.key(field)
-        let isNew = try !transaction.hasElement(row, of: meta)
+        let isNew = try !transaction.hasElement(row, wasEmpty: wasEmpty)
         if isNew { try meta.add(1) }
         transaction.put(.data, row, value)
         return isNew
@@ -173,11 +173,11 @@ public struct Hashes {
             throw .unpairedArguments(count: fieldsAndValues.count)
         }
         var meta = try transaction.metaForWriting(key, now: now)
+        let wasEmpty = meta.count == 0
         var created = 0
         for index in stride(from: 0, to: fieldsAndValues.count, by: 2) {
-            if try put(key, &meta, fieldsAndValues[index], fieldsAndValues[index + 1]) {
-                created += 1
-            }
+            let (field, value) = (fieldsAndValues[index], fieldsAndValues[index + 1])
+            if try put(key, &meta, wasEmpty: wasEmpty, field, value) { created += 1 }
         }
         if created > 0 { transaction.putMeta(key, meta) }
         return created
@@ -233,10 +233,12 @@ extension StoreTransaction {
     ///
     /// A key without elements has none under its version, except what this group wrote: the store
     /// needs not be asked then.
-    func hasElement(_ row: Bytes, of meta: CollectionMeta) throws(StorageError) -> Bool {
+    ///
+    /// - Parameter wasEmpty: the key had no elements when this command began.
+    func hasElement(_ row: Bytes, wasEmpty: Bool) throws(StorageError) -> Bool {
         let own = isEmpty ? nil : core.pointee.overlay.find(.data, row)
         if let own, !own.pointee.isVoid { return own.pointee.isValue }
-        if meta.count == 0 { return false }
+        if wasEmpty { return false }
         guard let known = core.pointee.known else { return try hasRow(.data, row) }
         if known._withUnsafeGuaranteedRef({ $0.contains(row) }) { return true }
         guard try hasRow(.data, row) else { return false }

@@ -66,7 +66,7 @@ public struct Sets {
         var added = 0
         for member in members {
             let row = keys.key(member)
-            if try transaction.hasElement(row, of: meta) { continue }
+            if try transaction.hasElement(row, wasEmpty: meta.count == 0) { continue }
             transaction.put(.data, row, .none)
             added += 1
         }

@@ -39,12 +39,12 @@ extension SortedSets {
 
     /// Sets one member's score, counting it in `meta` if it is new.
     private func put(
-        _ key: Bytes, _ meta: inout CollectionMeta, _ member: Bytes, _ score: Double
+        _ key: Bytes, _ meta: inout CollectionMeta, wasEmpty: Bool, _ member: Bytes,
+        _ score: Double
     ) throws(StorageError) -> Bool {
         let keys = ElementKeys(transaction, .element, key, version: meta.version)
         let row = keys.key(member)
-        let old =
-            meta.count == 0 && !transaction.hasWritten(row) ? nil : try self.score(row: row)
+        let old = wasEmpty && !transaction.hasWritten(row) ? nil : try self.score(row: row)
         if let old {
             if old == score { return false }
             writeScoreRow(key, meta, member, old, isDelete: true)
@@ -64,7 +64,7 @@ extension SortedSets {
     ) throws(StorageError) -> Bool {
         guard !score.isNaN else { throw .resultIsNaN }
         var meta = try transaction.metaForWriting(key, now: now)
-        let isNew = try put(key, &meta, member, score)
+        let isNew = try put(key, &meta, wasEmpty: meta.count == 0, member, score)
         if isNew { transaction.putMeta(key, meta) }
         return isNew
     }
@@ -93,12 +93,13 @@ extension SortedSets {
         _ key: Bytes, _ scores: [Double], now: Int64, member: (Int) -> Bytes
     ) throws(StorageError) -> Int {
         var meta = try transaction.metaForWriting(key, now: now)
+        let wasEmpty = meta.count == 0
         var seen = MemberSet(capacity: scores.count)
         var added = 0
         for (index, score) in scores.enumerated() {
             let member = member(index)
             guard seen.insert(member) else { continue }
-            if try put(key, &meta, member, score) { added += 1 }
+            if try put(key, &meta, wasEmpty: wasEmpty, member, score) { added += 1 }
         }
         if added > 0 { transaction.putMeta(key, meta) }
         return added
