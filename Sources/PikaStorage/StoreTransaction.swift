@@ -220,6 +220,22 @@ public final class StoreTransaction {
         return pk_batch_write(handle, batch, noSlowdown, &error)
     }
 
+    /// Calls `write`, which puts the rows into the store, and tells all who remember rows before and
+    /// after; returns its code, 0 for success.
+    @inline(__always)
+    func writeNoted(
+        _ rows: UnsafeMutablePointer<pk_row>, _ count: Int, hasElements: Bool, _ write: () -> Int32
+    ) -> Int32 {
+        store.environment.largeNames.noteLarge(kind, rows, count: count)
+        if hasElements { store.elementWrites.add(1, ordering: .acquiringAndReleasing) }
+        store.rowCache?.beginWrite(rows, count: count)
+        store.knownElements?.beginWrite(rows, count: count)
+        let code = write()
+        store.rowCache?.endWrite(rows, count: count, isWritten: code == 0)
+        store.knownElements?.endWrite(rows, count: count, isWritten: code == 0)
+        return code
+    }
+
     /// Writes all rows and the reserved row with `applied` in one batch.
     ///
     /// - Returns: `.done` (the transaction is empty then) or `.wouldStall`.
@@ -243,15 +259,9 @@ public final class StoreTransaction {
         var error = pk_error()
         let rows = core.pointee.overlay.rows
         let rowCount = core.pointee.overlay.rowCount
-        store.environment.largeNames.noteLarge(kind, rows, count: rowCount)
-        if core.pointee.overlay.writesElements {
-            store.elementWrites.add(1, ordering: .acquiringAndReleasing)
+        let code = writeNoted(rows, rowCount, hasElements: core.pointee.overlay.writesElements) {
+            writeRows(rows, rowCount, mode, &error)
         }
-        store.rowCache?.beginWrite(rows, count: rowCount)
-        store.knownElements?.beginWrite(rows, count: rowCount)
-        let code = writeRows(rows, rowCount, mode, &error)
-        store.rowCache?.endWrite(rows, count: rowCount, isWritten: code == 0)
-        store.knownElements?.endWrite(rows, count: rowCount, isWritten: code == 0)
         guard code == 0 else {
             if mode == .withoutStall, code == Int32(PK_INCOMPLETE) {
                 pk_error_clear(&error)

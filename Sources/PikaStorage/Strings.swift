@@ -39,6 +39,36 @@ public struct Strings {
         let row = try transaction.beginRead(.meta, key)
         defer { transaction.endRead() }
         guard let row else { return try body(nil, 0) }
+        let (value, expiry) = try Self.parts(of: row)
+        if isStale(expiry: expiry, now: now) { return try body(nil, 0) }
+        return try body(value, expiry)
+    }
+
+    /// Visits live keys and their values in byte order until `body` returns false.
+    ///
+    /// - Parameters:
+    ///   - from: the first key that may be visited; empty for all.
+    ///   - now: effective now.
+    ///   - fillCache: whether blocks that are read shall stay in the block cache.
+    ///   - body: takes key, value and deadline (0 for none); returns whether to go on.
+    public func forEach(
+        from: Bytes, now: Int64, fillCache: Bool = true,
+        _ body: (
+            _ key: Bytes, _ value: Bytes, _ expiry: Int32
+        ) throws(StorageError) -> Bool
+    ) throws(StorageError) {
+        try transaction.scan(
+            .meta, prefix: .none, from: from, fillCache: fillCache
+        ) { key, row throws(StorageError) in
+            let (value, expiry) = try Self.parts(of: row)
+            if isStale(expiry: expiry, now: now) || AppliedRow.isReserved(key) { return true }
+            return try body(key, value, expiry)
+        }
+    }
+
+    /// Value and deadline of a row.
+    @inlinable
+    static func parts(of row: Bytes) throws(StorageError) -> (value: Bytes, expiry: Int32) {
         guard row.count >= Self.expirySize else {
             throw .corruptRow(
                 kind: .strings, family: .meta, expected: Self.expirySize, length: row.count)
@@ -46,8 +76,7 @@ public struct Strings {
         let length = row.count - Self.expirySize
         let expiry = Int32(
             littleEndian: row.loadUnaligned(fromByteOffset: length, as: Int32.self))
-        if isStale(expiry: expiry, now: now) { return try body(nil, 0) }
-        return try body(Bytes(rebasing: row[..<length]), expiry)
+        return (Bytes(rebasing: row[..<length]), expiry)
     }
 
     /// The length of a live value; nil if there is none.

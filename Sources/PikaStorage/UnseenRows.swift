@@ -1,6 +1,5 @@
 import CPikaShim
 public import SyncProtocol
-import Synchronization
 
 /// Element rows that go into the store before their group does.
 ///
@@ -128,13 +127,9 @@ extension StoreTransaction {
         _ rows: UnsafeMutablePointer<pk_row>, _ count: Int
     ) throws(StorageError) {
         var error = pk_error()
-        store.environment.largeNames.noteLarge(kind, rows, count: count)
-        store.elementWrites.add(1, ordering: .acquiringAndReleasing)
-        store.rowCache?.beginWrite(rows, count: count)
-        store.knownElements?.beginWrite(rows, count: count)
-        let code = pk_write(core.pointee.handle, core.pointee.batch, rows, count, 0, &error)
-        store.rowCache?.endWrite(rows, count: count, isWritten: code == 0)
-        store.knownElements?.endWrite(rows, count: count, isWritten: code == 0)
+        let code = writeNoted(rows, count, hasElements: true) {
+            pk_write(core.pointee.handle, core.pointee.batch, rows, count, 0, &error)
+        }
         guard code == 0 else { throw takeError(&error, path: store.path) }
     }
 }

@@ -40,6 +40,12 @@ struct UnseenRowsTests {
         }
     }
 
+    private static func opened() throws -> (Rig, Keyspace, Database) {
+        let rig = try Rig()
+        let keyspace = try rig.open()
+        return (rig, keyspace, keyspace.databases[0])
+    }
+
     private static func begin(_ database: Database) -> WriteGroup {
         let group = database.makeGroup(onPool: true)
         group.beginAtomic()
@@ -88,9 +94,7 @@ struct UnseenRowsTests {
         "Nobody sees them before the commit; behind it all rows are those of a replica",
         arguments: forms)
     func commit(form: Form) throws {
-        let rig = try Rig()
-        let keyspace = try rig.open()
-        let database = keyspace.databases[0]
+        let (rig, keyspace, database) = try Self.opened()
         let group = Self.begin(database)
         try Self.fill(group, form, 0..<Self.total)
         // Its meta row is all that is left for the commit.
@@ -129,9 +133,7 @@ struct UnseenRowsTests {
         "Killed before the commit, with slices in files: no such key, and none of its elements later",
         arguments: forms)
     func killedBefore(form: Form) throws {
-        let rig = try Rig()
-        let keyspace = try rig.open()
-        let database = keyspace.databases[0]
+        let (rig, keyspace, database) = try Self.opened()
         let group = Self.begin(database)
         try Self.fill(group, form, 0..<Self.total)
         try database.flush()
@@ -150,9 +152,7 @@ struct UnseenRowsTests {
         "Killed behind the commit, with slices in files and the meta row in memory: it is whole",
         arguments: forms)
     func killedBehind(form: Form) throws {
-        let rig = try Rig()
-        let keyspace = try rig.open()
-        let database = keyspace.databases[0]
+        let (rig, keyspace, database) = try Self.opened()
         let group = Self.begin(database)
         try Self.fill(group, form, 0..<2 * Self.slice)
         try database.flush()
@@ -168,9 +168,7 @@ struct UnseenRowsTests {
         "A compaction drops neither slices nor the row that takes their version, however late it is",
         arguments: forms)
     func compacted(form: Form) throws {
-        let rig = try Rig()
-        let keyspace = try rig.open()
-        let database = keyspace.databases[0]
+        let (rig, keyspace, database) = try Self.opened()
         // Compactions go by the time of what was written behind it.
         func passTime() throws {
             rig.clock.advance(by: .seconds(100))

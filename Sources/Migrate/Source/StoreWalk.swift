@@ -213,27 +213,14 @@ struct StoreWalk {
         let now = self.now
         let from = self.from
         try from.withBytes { start throws(StorageError) in
-            try store.makeTransaction().scan(
-                .meta, prefix: .none, from: start, fillCache: false
-            ) { name, row throws(StorageError) in
-                let size = MemoryLayout<Int32>.size
-                guard row.count >= size else {
-                    throw .corruptRow(
-                        kind: .strings, family: .meta, expected: size, length: row.count)
-                }
-                let count = row.count - size
-                let expiry = Int32(
-                    littleEndian: row.loadUnaligned(fromByteOffset: count, as: Int32.self))
-                guard expiry == 0 || Int64(expiry) >= now, !AppliedRow.isReserved(name) else {
-                    return true
-                }
-                guard count <= Self.maxPackedBytes else {
+            try Strings(store.makeTransaction()).forEach(from: start, now: now, fillCache: false) {
+                name, value, expiry in
+                guard value.count <= Self.maxPackedBytes else {
                     long = FoundKey(name: Array(name), expiry: expiry)
                     return false
                 }
                 batch.append(
-                    name: name, value: UnsafeRawBufferPointer(rebasing: row[..<count]),
-                    deadlineMilliseconds: Int64(expiry) * 1_000)
+                    name: name, value: value, deadlineMilliseconds: Int64(expiry) * 1_000)
                 return batch.count < Self.stringsAtOnce
                     && batch.bytes.count < ElementChunk.maxBytes
             }
