@@ -333,13 +333,13 @@ final class ClientHandler: ChannelDuplexHandler {
     private func sendPieces(_ context: ChannelHandlerContext) {
         guard state == .sending, let reply = longReply else { return }
         var turns = 0
-        while reply.sent < reply.buffer.count {
+        while reply.sent < reply.count {
             guard context.channel.isWritable else { return }
             guard turns < LongReply.piecesPerTurn else { return sendLater() }
             turns += 1
-            let end = min(reply.buffer.count, reply.sent + LongReply.pieceBytes)
+            let end = min(reply.count, reply.sent + LongReply.pieceBytes)
             var piece = context.channel.allocator.buffer(capacity: end - reply.sent)
-            piece.writeBytes(UnsafeRawBufferPointer(rebasing: reply.buffer.bytes[reply.sent..<end]))
+            reply.copy(reply.sent..<end, to: &piece)
             loop.counters.outputBytes.wrappingAdd(UInt64(end - reply.sent), ordering: .relaxed)
             reply.sent = end
             context.writeAndFlush(wrapOutboundOut(piece), promise: nil)
@@ -369,8 +369,7 @@ final class ClientHandler: ChannelDuplexHandler {
     private func endLongReply() {
         guard let reply = longReply else { return }
         longReply = nil
-        let buffer = reply.buffer
-        services.slowPool.submit { _ in withExtendedLifetime(buffer) {} }
+        services.slowPool.submit { _ in reply.free() }
     }
 
     private func becomeOpen() {
@@ -440,7 +439,7 @@ final class ClientHandler: ChannelDuplexHandler {
             client.record.isSubscribed || overSoftLimit != nil || longReply != nil
             || client.record.outputBytes.load(ordering: .relaxed) > 0
         guard let context, mayWait || !context.channel.isWritable else { return }
-        let waiting = bufferedBytes(context) + (longReply.map { $0.buffer.count - $0.sent } ?? 0)
+        let waiting = bufferedBytes(context) + (longReply.map { $0.count - $0.sent } ?? 0)
         client.record.outputBytes.store(waiting, ordering: .relaxed)
         guard client.record.isSubscribed || overSoftLimit != nil else { return }
         let limits = services.pushLimits
@@ -535,24 +534,36 @@ private final class HeldReplies: @unchecked Sendable {
     }
 }
 
-/// A reply that is written piece by piece; used on the connection's loop only.
+/// A reply that is written piece by piece; used on the connection's loop only, until it is freed.
 private final class LongReply: @unchecked Sendable {
-    // SAFETY: read and written on the connection's event loop only.
+    // SAFETY: read and written on the connection's event loop, then, with nobody left there who would
+    // read it, on the pool; the hand-over orders the accesses.
 
     /// Bytes that are copied and given to the socket at once.
     static let pieceBytes = 256 * 1024
     /// Pieces in one turn of the loop.
     static let piecesPerTurn = 4
 
-    let buffer: ReplyBuffer
+    private var buffer: ReplyBuffer?
+    let count: Int
     let next: ProcessNext
     var sent = 0
     var isScheduled = false
 
     init(buffer: ReplyBuffer, next: ProcessNext) {
         self.buffer = buffer
+        count = buffer.count
         self.next = next
     }
+
+    func copy(_ range: Range<Int>, to piece: inout ByteBuffer) {
+        guard let buffer else { return }
+        piece.writeBytes(UnsafeRawBufferPointer(rebasing: buffer.bytes[range]))
+    }
+
+    /// Gives the memory back, whoever may still hold on to the reply itself: a turn of the loop that
+    /// is not quite over would be the last to do so, and would free it there.
+    func free() { buffer = nil }
 }
 
 /// Large requests in the buffer that they were read into.
