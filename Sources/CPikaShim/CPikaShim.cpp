@@ -182,6 +182,13 @@ int32_t pk_iterator_status(pk_iterator *iterator, pk_error *error) {
     return pk::Report(iterator->it->status(), error);
 }
 
+// Rows from which on a batch is large.
+constexpr size_t kLargeBatchRows = 4096;
+
+// Large rows of a batch for which memory is made ready, and from which size on.
+constexpr size_t kReadyRows = 2;
+constexpr uint32_t kReadyBytes = 4 << 20;
+
 struct pk_batch {
     rocksdb::WriteBatch batch;
     rocksdb::WriteOptions options;
@@ -193,6 +200,7 @@ void pk_batch_destroy(pk_batch *batch) { delete batch; }
 void pk_batch_clear(pk_batch *batch) {
     if (batch->batch.GetDataSize() > kBatchBytesKept) {
         batch->batch = rocksdb::WriteBatch();
+        pk::DropReadyMemory();
     } else {
         batch->batch.Clear();
     }
@@ -216,12 +224,37 @@ int32_t pk_batch_fill(pk_store *store, pk_batch *batch, const pk_row *rows, size
     return pk::Report(status, error);
 }
 
+void pk_batch_make_ready(const pk_store *store, const pk_row *rows, size_t row_count) {
+    if (!store->hash_memtables) return;
+    size_t left = kReadyRows;
+    for (size_t i = 0; i < row_count && left > 0; i++) {
+        if (rows[i].value_length >= PK_ROW_VOID || rows[i].value_length < kReadyBytes) continue;
+        pk::MakeMemoryReady(size_t{rows[i].key_length} + rows[i].value_length);
+        left -= 1;
+    }
+}
+
+int32_t pk_batch_delete_range(pk_store *store, pk_batch *batch, uint8_t family, const void *start,
+                              size_t start_length, const void *end, size_t end_length,
+                              pk_error *error) {
+    if (store->db.load(std::memory_order_acquire) == nullptr) return pk::ReportClosed(error);
+    return pk::Report(batch->batch.DeleteRange(store->handles[family],
+                                               MakeSlice(start, start_length),
+                                               MakeSlice(end, end_length)),
+                      error);
+}
+
 int32_t pk_batch_write(pk_store *store, pk_batch *batch, int32_t no_slowdown, pk_error *error) {
     rocksdb::DB *db = store->db.load(std::memory_order_acquire);
     if (db == nullptr) return pk::ReportClosed(error);
     batch->options.disableWAL = !store->write_ahead_log;
     batch->options.no_slowdown = no_slowdown != 0;
-    return pk::Report(db->Write(batch->options, &batch->batch), error);
+    size_t rows = batch->batch.Count();
+    if (rows < kLargeBatchRows) return pk::Report(db->Write(batch->options, &batch->batch), error);
+    pk::expected_rows = rows;
+    auto status = db->Write(batch->options, &batch->batch);
+    pk::expected_rows = 0;
+    return pk::Report(status, error);
 }
 
 int32_t pk_write(pk_store *store, pk_batch *batch, const pk_row *rows, size_t row_count,

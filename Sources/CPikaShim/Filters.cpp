@@ -225,7 +225,9 @@ namespace pk {
 
 rocksdb::Slice ReservedName() { return Slice(kReservedName, kReservedNameLength); }
 
-bool IsReservedName(const Slice &key) { return key == ReservedName(); }
+bool IsReservedName(const Slice &key) {
+    return key == ReservedName() || key.starts_with(Slice(PK_UNSEEN_NAME, PK_UNSEEN_NAME_LENGTH));
+}
 
 bool Position(const Slice &value, LogPosition *position) {
     if (!IsAppliedRow(value)) return false;

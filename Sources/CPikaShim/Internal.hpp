@@ -57,6 +57,14 @@ struct FilterContext {
 std::shared_ptr<rocksdb::CompactionFilterFactory> FilterFactoryOf(
     std::shared_ptr<FilterContext> context, size_t family);
 
+// Rows of the large batch that this thread is writing, or 0: a memtable makes room for all at once.
+extern thread_local size_t expected_rows;
+
+// Makes memory ready for a large row that is about to be written; nothing for others.
+void MakeMemoryReady(size_t row_bytes);
+// Gives back what was not used: a write may come to nothing.
+void DropReadyMemory();
+
 // Memtables of ours, for one family.
 std::shared_ptr<rocksdb::MemTableRepFactory> HashMemtableFactory(
     const rocksdb::Comparator *comparator);
@@ -83,6 +91,7 @@ struct pk_env {
 struct pk_store {
     int32_t kind = 0;
     bool write_ahead_log = false;
+    bool hash_memtables = false;
     // Null once the store is closed.
     std::atomic<rocksdb::DB *> db{nullptr};
     std::vector<rocksdb::ColumnFamilyHandle *> handles;

@@ -10,10 +10,13 @@
 // inserted before its sequence number was published, and skips what is newer.
 #include <algorithm>
 #include <atomic>
+#include <cstring>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <optional>
 #include <random>
+#include <vector>
 
 #include <rocksdb/memtablerep.h>
 #include <xxhash.h>
@@ -62,9 +65,61 @@ struct Table {
     }
 };
 
+// Rows from this size on get memory that was made ready for them, if there is some.
+constexpr size_t kLargeRowBytes = 1 << 20;
+
+// Memory that was written to once. A large value is copied into a memtable while other writers wait,
+// and the most of that would be the kernel's, which finds memory page by page: so whoever is about to
+// write a large batch makes memory ready before it has the lock.
+class ReadyMemory {
+  public:
+    static ReadyMemory &Shared() {
+        static ReadyMemory memory;
+        return memory;
+    }
+
+    void Add(std::unique_ptr<char[]> block, size_t bytes) {
+        std::lock_guard<std::mutex> guard(mutex_);
+        if (blocks_.size() == kBlocks) blocks_.erase(blocks_.begin());
+        blocks_.push_back({std::move(block), bytes});
+    }
+
+    void Clear() {
+        std::lock_guard<std::mutex> guard(mutex_);
+        blocks_.clear();
+    }
+
+    // The smallest that is large enough and not much too large; null if there is none.
+    std::unique_ptr<char[]> Take(size_t bytes, size_t *size) {
+        std::lock_guard<std::mutex> guard(mutex_);
+        auto best = blocks_.end();
+        for (auto block = blocks_.begin(); block != blocks_.end(); ++block) {
+            if (block->size < bytes || block->size > bytes + kLargeRowBytes) continue;
+            if (best == blocks_.end() || block->size < best->size) best = block;
+        }
+        if (best == blocks_.end()) return nullptr;
+        *size = best->size;
+        auto memory = std::move(best->memory);
+        blocks_.erase(best);
+        return memory;
+    }
+
+  private:
+    struct Block {
+        std::unique_ptr<char[]> memory;
+        size_t size;
+    };
+    static constexpr size_t kBlocks = 4;
+
+    std::mutex mutex_;
+    std::vector<Block> blocks_;
+};
+
 constexpr size_t kFirstSlots = 64;
 // A new memtable begins with a table for as many rows as the last one held, up to this many slots.
 constexpr size_t kFirstSlotsLimit = 1 << 18;
+// More rows than that are not believed beforehand.
+constexpr size_t kExpectedRowsLimit = 1 << 20;
 
 // Names chosen by a client must not meet in one slot.
 uint64_t Seed() {
@@ -194,7 +249,7 @@ class HashRep final : public rocksdb::MemTableRep {
           view_(std::make_shared<const View>()) {}
 
     rocksdb::KeyHandle Allocate(const size_t length, char **buffer) override {
-        Node *node = new (AllocateAligned(sizeof(Node) + length)) Node;
+        Node *node = new (AllocateRow(sizeof(Node) + length)) Node;
         *buffer = node->Entry();
         return node;
     }
@@ -225,9 +280,10 @@ class HashRep final : public rocksdb::MemTableRep {
                             std::memory_order_relaxed);
     }
 
-    // Nodes and tables lie in RocksDB's arena, which counts them. Views, 8 bytes per entry, may be
-    // made when the memtable is no longer written to, and RocksDB holds that it does not grow then.
-    size_t ApproximateMemoryUsage() override { return 0; }
+    // Nodes and tables lie in RocksDB's arena, which counts them, but for large rows. Views, 8 bytes
+    // per entry, may be made when the memtable is no longer written to, and RocksDB holds that it does
+    // not grow then.
+    size_t ApproximateMemoryUsage() override { return large_bytes_; }
 
     Iterator *GetIterator(rocksdb::Arena *arena) override {
         return OrderedIterator::Make(arena != nullptr, order_, CurrentView());
@@ -279,6 +335,18 @@ class HashRep final : public rocksdb::MemTableRep {
         return memory + (-address & (alignof(Node) - 1));
     }
 
+    void *AllocateRow(size_t bytes) {
+        if (bytes >= kLargeRowBytes) {
+            size_t size = 0;
+            if (auto memory = ReadyMemory::Shared().Take(bytes, &size)) {
+                large_rows_.push_back(std::move(memory));
+                large_bytes_ += size;
+                return large_rows_.back().get();
+            }
+        }
+        return AllocateAligned(bytes);
+    }
+
     void Index(Node *node) {
         Table *table = table_.load(std::memory_order_relaxed);
         // At most three of four slots are in use.
@@ -326,6 +394,9 @@ class HashRep final : public rocksdb::MemTableRep {
             size_t rows = rows_before_->load(std::memory_order_relaxed);
             while (rows * 4 > count * 3 && count < kFirstSlotsLimit) count *= 2;
         }
+        // Of a large batch, whose rows would else be moved at each doubling while others wait.
+        size_t expected = (old ? old->rows : 0) + std::min(pk::expected_rows, kExpectedRowsLimit);
+        while (expected * 4 > count * 3) count *= 2;
         auto *table = new (AllocateAligned(sizeof(Table) + count * sizeof(uint64_t))) Table;
         table->mask = count - 1;
         for (size_t i = 0; i < count; i++) new (table->Slots() + i) std::atomic<uint64_t>(0);
@@ -358,6 +429,8 @@ class HashRep final : public rocksdb::MemTableRep {
     const Order order_;
     const bool indexed_;
     const std::shared_ptr<RowCount> rows_before_;
+    std::vector<std::unique_ptr<char[]>> large_rows_;
+    std::atomic<size_t> large_bytes_{0};
     std::atomic<Table *> table_{nullptr};
     std::atomic<Node *> newest_{nullptr};
     mutable std::mutex view_mutex_;
@@ -392,6 +465,21 @@ class HashRepFactory final : public rocksdb::MemTableRepFactory {
 };
 
 }  // namespace
+
+thread_local size_t pk::expected_rows = 0;
+
+void pk::DropReadyMemory() { ReadyMemory::Shared().Clear(); }
+
+void pk::MakeMemoryReady(size_t row_bytes) {
+    if (row_bytes < kLargeRowBytes) return;
+    // RocksDB puts lengths and a sequence number beside key and value.
+    constexpr size_t kAroundRow = 64;
+    size_t bytes = sizeof(Node) + row_bytes + kAroundRow;
+    std::unique_ptr<char[]> memory(new (std::nothrow) char[bytes]);
+    if (!memory) return;
+    memset(memory.get(), 0, bytes);
+    ReadyMemory::Shared().Add(std::move(memory), bytes);
+}
 
 std::shared_ptr<rocksdb::MemTableRepFactory> pk::HashMemtableFactory(
     const rocksdb::Comparator *comparator) {

@@ -176,7 +176,10 @@ pk_env *pk_env_create(size_t block_cache_bytes, size_t write_buffer_bytes,
                       int32_t log_level, pk_log_callback log, void *log_context) {
     auto *env = new pk_env();
     if (block_cache_bytes > 0) env->cache = rocksdb::NewLRUCache(block_cache_bytes);
-    env->write_buffers = std::make_shared<rocksdb::WriteBufferManager>(write_buffer_bytes);
+    // At seven eighths of its size every write to a store flushes that store, however little is in
+    // it, until another store gives memory back: files of one row, and soon a stalled writer. So
+    // stores that nobody writes are to be flushed long before that.
+    env->write_buffers = std::make_shared<rocksdb::WriteBufferManager>(2 * write_buffer_bytes);
     if (background_bytes_per_second > 0) {
         env->rate_limiter.reset(rocksdb::NewGenericRateLimiter(background_bytes_per_second));
     }
@@ -200,6 +203,10 @@ size_t pk_env_block_cache_capacity(const pk_env *env) {
 
 size_t pk_env_write_buffer_usage(const pk_env *env) { return env->write_buffers->memory_usage(); }
 
+size_t pk_env_write_buffer_mutable(const pk_env *env) {
+    return env->write_buffers->mutable_memtable_memory_usage();
+}
+
 void pk_env_set_block_cache_capacity(pk_env *env, size_t bytes) {
     if (env->cache) env->cache->SetCapacity(bytes);
 }
@@ -213,6 +220,7 @@ pk_store *pk_store_open(const char *path, int32_t kind, const pk_options *option
     auto store = std::make_unique<pk_store>();
     store->kind = kind;
     store->write_ahead_log = options->write_ahead_log != 0;
+    store->hash_memtables = options->memtable_kind == PK_MEMTABLE_HASH;
     store->cache = env->cache;
     store->stall = std::make_shared<std::atomic<int32_t>>(0);
     store->filters = std::make_shared<pk::FilterContext>();

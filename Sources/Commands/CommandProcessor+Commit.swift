@@ -26,6 +26,15 @@ extension CommandProcessor {
         guard keys.last != keys.first else {
             return group.lock(arguments[keys.first])
         }
+        if row.pointee.flags.contains(.locksLate) {
+            // Types are looked at under the locks.
+            let locksLate =
+                arguments.count - 1 > ExecutionPlace.sliceLimit
+                && self.execution.pointee.mayRunInSlices
+                && !self.environment.checksTypes.load(ordering: .relaxed)
+            self.execution.pointee.locksLate = locksLate
+            if locksLate { return .acquired }
+        }
         return self.lockSeveral(keys, group, arguments)
     }
 

@@ -46,6 +46,9 @@ public struct CommandFlags: OptionSet, Sendable, Hashable {
     public static let pausedWithWrites = CommandFlags(rawValue: 1 << 18)
     /// Carries a password: neither MONITOR nor the slow log shows it.
     public static let secret = CommandFlags(rawValue: 1 << 17)
+    /// Writes keys without a look at what was there: of many keys on the pool the locks are taken
+    /// behind the writes (`Execution.locksLate`), by the handler.
+    public static let locksLate = CommandFlags(rawValue: 1 << 21)
     /// Deletes many keys in slices, each with locks and a group of its own.
     public static let sliced = CommandFlags(rawValue: 1 << 20)
     /// Writes only when it names a destination: without one a replica runs it too.

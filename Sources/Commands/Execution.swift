@@ -36,6 +36,8 @@ public struct Execution: ~Copyable {
     var messages: [DeferredMessage] = []
     /// Where the log ends behind what the command committed itself.
     var committedEnd: BinlogPosition?
+    /// The command locks its keys behind its writes.
+    var locksLate = false
     /// Keys of other types that the command replaces (`wrong-type-check yes`); nearly always empty.
     var displaced: [Bytes] = []
 
@@ -253,20 +255,50 @@ extension Execution {
         guard case .acquired = self.group.lock(keys) else {
             preconditionFailure("a group of the pool that holds nothing waits for its keys")
         }
+        var sum: Int64 = 0
+        try self.commitSlice { x in
+            sum = 0
+            for key in keys { sum += try body(&x, key) }
+        }
+        return sum
+    }
+
+    /// Performs `body` on elements of a key that the command has locked, slice after slice; the key
+    /// stays locked.
+    ///
+    /// Others read what was committed so far; what was committed before an error stays.
+    mutating func inSlicesOfKey(
+        _ elements: UnsafeBufferPointer<Bytes>,
+        _ body: (inout Execution, UnsafeBufferPointer<Bytes>) throws -> Void
+    ) throws {
+        self.group.keepsKeys = true
+        defer { self.group.keepsKeys = false }
+        var start = 0
+        while start < elements.count {
+            let end = min(elements.count, start + ExecutionPlace.sliceLimit)
+            let slice = UnsafeBufferPointer(rebasing: elements[start..<end])
+            // Without effect: the key's time is over.
+            guard try self.commitSlice({ try body(&$0, slice) }) else { return }
+            start = end
+        }
+    }
+
+    /// Performs and commits a slice, twice if time moves on; false if there was nothing to commit.
+    @discardableResult
+    private mutating func commitSlice(_ body: (inout Execution) throws -> Void) throws -> Bool {
         for _ in 0..<2 {
             self.now = self.group.now
-            var sum: Int64 = 0
             do {
-                for key in keys { sum += try body(&self, key) }
+                try body(&self)
             } catch {
                 self.group.discard()
                 throw error
             }
             switch self.group.commit() {
-            case .nothing: return sum
+            case .nothing: return false
             case .committed(let position):
                 self.committedEnd = position
-                return sum
+                return true
             case .prepareAgain: break
             case .failed(let error): throw error
             case .busy, .stalled: preconditionFailure("a group of the pool waits for its commit")

@@ -204,8 +204,14 @@ extension SetCommands {
         let window = min(size, max(choiceWindow, taken))
         try collect(&x, indexes: distinct(taken, of: window))
         let members = x.collector.list()
-        try x.takesAway(.sets)
-        try x.atomically { x in try x.performInItems(.srem, members, wordsPerElement: 1) }
+        if taken > ExecutionPlace.sliceLimit, x.mayRunInSlices {
+            try x.inSlicesOfKey(members) { x, members in
+                try x.performInItems(.srem, members, wordsPerElement: 1)
+            }
+        } else {
+            try x.takesAway(.sets)
+            try x.atomically { x in try x.performInItems(.srem, members, wordsPerElement: 1) }
+        }
         if x.count == 3 { x.reply.set(members.count) }
         for member in members { x.reply.bulk(member) }
     }

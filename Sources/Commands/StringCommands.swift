@@ -75,8 +75,9 @@ enum StringCommands {
             "mget", arity: -2, flags: [.readonly, .fast, .multi], keys: .all, group: .string,
             since: "1.0.0", summary: "Returns the string values of several keys.", handler: mget),
         CommandRow(
-            "mset", arity: -3, flags: [.write, .growsData, .multi], keys: .pairs, group: .string,
-            since: "1.0.1", summary: "Sets the string values of several keys.", handler: mset),
+            "mset", arity: -3, flags: [.write, .growsData, .multi, .locksLate], keys: .pairs,
+            group: .string, since: "1.0.1", summary: "Sets the string values of several keys.",
+            handler: mset),
         CommandRow(
             "msetnx", arity: -3, flags: [.write, .growsData, .multi], keys: .pairs,
             group: .string, since: "1.0.1",
@@ -423,7 +424,14 @@ extension StringCommands {
     static func mset(_ x: inout Execution) throws {
         guard x.count % 2 == 1 else { throw CommandError.arity("mset") }
         try x.limit(x.count / 2)
-        try x.atomically { try setPairs(&$0) }
+        let locksLate = x.locksLate
+        x.locksLate = false
+        try x.replacing { try setPairs(&$0) }
+        if locksLate {
+            // All stripes of locks are among those of many keys, and all writers would wait meanwhile.
+            let keys = stride(from: 1, to: x.count, by: 2).map { x[$0] }
+            keys.withUnsafeBufferPointer { x.group.lockLate($0) }
+        }
         x.reply.ok()
     }
 

@@ -26,6 +26,8 @@ public final class Database: @unchecked Sendable {
     /// Orders FLUSHDB, snapshots, compactions and switches; taken before gate and commit lock.
     let maintenance = Monitor()
     let stalls = StallQueue()
+    /// The stores' sequence numbers when the housekeeper looked last; under the maintenance lock.
+    var idleSequences: [StoreKind: UInt64] = [:]
 
     /// Bytes that one write group may hold (`atomic-group-limit`).
     let groupLimitBytes = Atomic<Int>(KeyspaceConfiguration.groupLimitBytes)

@@ -13,24 +13,25 @@ private enum StoreWrite {
 extension Database {
     // MARK: The commit lock
 
-    /// Takes the commit lock with no stalled group behind it; on the pool.
-    func lockCommitOnPool() {
+    /// Takes the commit lock with no group behind it that is stalled by one of these stores; on the
+    /// pool.
+    func lockCommitOnPool(_ kinds: StoreKinds = .all) {
         while true {
             commitLock.lockOnPool()
-            guard stalls.isOccupied else { return }
+            guard stalls.blocks(kinds) else { return }
             commitLock.unlock()
-            stalls.waitUntilEmpty()
+            stalls.waitUntilEmpty(kinds)
         }
     }
 
     private func lockCommit(for group: WriteGroup) -> Bool {
         if group.holdsCommitLock { return true }
         if group.onPool {
-            lockCommitOnPool()
+            lockCommitOnPool(group.set.touched)
             return true
         }
         guard commitLock.lockOnLoop() else { return false }
-        guard stalls.isOccupied else { return true }
+        guard stalls.isOccupied, stalls.blocks(group.set.touched) else { return true }
         commitLock.unlock()
         return false
     }
@@ -73,10 +74,10 @@ extension Database {
             highestEffectiveNow: clock.highest)
         switch writeStores(group, applied, mode: .withoutStall) {
         case .done:
-            logState.publish(end)
+            let isPublished = stalls.publish(end) { logState.publish($0) }
             releaseCommitLock(of: group)
             group.finish(at: end.position)
-            announcePublished(end.position)
+            if isPublished { announcePublished(end.position) }
             return .committed(end.position)
         case .stalled:
             return stall(group, applied, end)
@@ -97,7 +98,7 @@ extension Database {
         _ group: WriteGroup, _ applied: AppliedPosition?, mode: CommitMode
     ) -> StoreWrite {
         var hasWritten = false
-        for kind in StoreKind.allCases where !group.set[kind].isEmpty {
+        for kind in StoreKind.allCases where group.set[kind].needsCommit {
             do throws(StorageError) {
                 guard try group.set[kind].commit(applied: applied, mode: mode) == .done else {
                     return .stalled
@@ -185,7 +186,11 @@ extension Database {
         group.stallEnd = end
         group.markStripesBusy()
         gate.groupQueued()
-        stalls.put(group) { [self] group in finishStalled(group) }
+        stalls.put(group) { [self] group in
+            finishStalled(group)
+        } publish: { [self] end in
+            publishOvertaking(end)
+        }
         releaseCommitLock(of: group)
         return group.onPool ? waitForStalled(group) : .stalled
     }
@@ -195,7 +200,8 @@ extension Database {
         let outcome: CommitOutcome
         switch writeStores(group, group.stallApplied, mode: .waiting) {
         case .done:
-            if writesBinlog { logState.publish(group.stallEnd) }
+            // One before it may have failed: then a restart completes this one, too.
+            if writesBinlog, !isRefusing { logState.publish(group.stallEnd) }
             outcome = .committed(group.stallEnd.position)
         case .stalled:
             preconditionFailure("a store stalled although the group waits for it")
@@ -208,6 +214,13 @@ extension Database {
         if case .committed(let position) = outcome, writesBinlog { announcePublished(position) }
         gate.groupFinished()
         return outcome
+    }
+
+    /// The end of a group that was finished while others were stalled, which are in their stores now.
+    private func publishOvertaking(_ end: BinlogMark) {
+        guard !isRefusing, end.position > published else { return }
+        logState.publish(end)
+        announcePublished(end.position)
     }
 
     func waitForStalled(_ group: WriteGroup) -> CommitOutcome { stalls.wait(for: group) }

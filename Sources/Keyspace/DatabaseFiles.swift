@@ -109,9 +109,16 @@ struct DatabaseFiles: Sendable {
         options.filterClock = configuration.writesBinlog ? .horizon : .wall
         let wanted = options
         return try onStores { () throws(StorageError) in
-            try Store.open(
+            let store = try Store.open(
                 path: path, kind: kind, options: wanted, environment: configuration.environment,
                 hooks: hooks)
+            do throws(StorageError) {
+                try store.removeUnseen()
+            } catch {
+                store.close(flush: false)
+                throw error
+            }
+            return store
         }
     }
 

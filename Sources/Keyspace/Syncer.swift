@@ -159,6 +159,7 @@ extension Database {
             if hasLeftovers.exchange(false, ordering: .relaxed) {
                 try files.removeReplacedStores()
             }
+            try flushIdleStores()
             guard writesBinlog else { return }
             try writeIdleRows()
             try flushLaggards()
@@ -201,6 +202,23 @@ extension Database {
             try onStores { () throws(StorageError) in try stores[kind].writeApplied(row) }
         }
     }
+
+    /// A store that nobody writes any more would keep its part of the memtables' budget for ever.
+    func flushIdleStores() throws(KeyspaceError) {
+        let stores = live.stores
+        for kind in StoreKind.allCases {
+            let store = stores[kind]
+            let sequence = store.sequenceNumber
+            let isIdle = idleSequences.updateValue(sequence, forKey: kind) == sequence
+            guard isIdle, configuration.environment.isCrowded,
+                store.activeMemtableBytes >= Self.idleFlushBytes
+            else { continue }
+            try onStores { () throws(StorageError) in try store.flush() }
+        }
+    }
+
+    /// Less than that is not worth a file.
+    static let idleFlushBytes = 512 << 10
 
     /// Bounds what a restart has to replay.
     func flushLaggards() throws(KeyspaceError) {

@@ -73,6 +73,8 @@ public final class WriteGroup: @unchecked Sendable {
     private var unloggedBytes = 0
     /// Rows are in a store that nobody sees before the commit.
     private var hasUnseen = false
+    /// A commit leaves the locks of the keys where they are: for a command that commits slice by slice.
+    public var keepsKeys = false
     /// Keys that got elements for which somebody may wait.
     private var signals: [KeySignal] = []
 
@@ -87,6 +89,8 @@ public final class WriteGroup: @unchecked Sendable {
     /// The row and the end of a stalled group.
     var stallApplied: AppliedPosition?
     var stallEnd = BinlogMark.zero
+    /// The stores that it is to be put into; under the stall monitor.
+    var stallKinds: UInt8 = 0
 
     init(database: Database, owner: UInt32, onPool: Bool) {
         self.database = database
@@ -187,6 +191,25 @@ public final class WriteGroup: @unchecked Sendable {
         // What was sampled before the wait is old.
         hasBegun = false
         return .acquired
+    }
+
+    /// Takes the locks of keys that the group has written already, without a look at what was there.
+    ///
+    /// On the pool, with no other key locked; waits. Whoever watches one of the keys since it was
+    /// written is told now.
+    public func lockLate(_ keys: UnsafeBufferPointer<Bytes>) {
+        precondition(onPool && heldStripes.isEmpty, "keys can't be locked behind others")
+        wantedStripes.removeAll(keepingCapacity: true)
+        for key in keys { wantedStripes.append(database.keyLocks.stripe(of: key)) }
+        wantedStripes.sort()
+        for stripe in wantedStripes where heldStripes.last != stripe {
+            // On the pool it never gives up.
+            _ = waitFor(stripe)
+            heldStripes.append(stripe)
+        }
+        if wantedStripes.count > database.keyLocks.count { wantedStripes = [] }
+        guard database.events.isActive else { return }
+        for key in keys { database.events.touch(key) }
     }
 
     /// Spins for another loop's stripe, sleeps for anything on the pool; false if a loop would have
@@ -345,7 +368,7 @@ public final class WriteGroup: @unchecked Sendable {
     /// the commit lock.
     ///
     /// Between two `perform`s on that key; no row that was read may be held. Does nothing where it
-    /// can't be done (a key of that name is there, a loop's group, one that may be prepared again).
+    /// can't be done (a key with a deadline is there, a loop's group, one that may be prepared again).
     public func writeUnseen(_ key: Bytes, _ kind: StoreKind) throws(ApplyError) {
         guard onPool, isTimeless, database.writesBinlog, !database.isRefusing else { return }
         do throws(StorageError) {
@@ -360,6 +383,18 @@ public final class WriteGroup: @unchecked Sendable {
     private func endUnseen(at end: BinlogPosition) {
         for kind in StoreKind.allCases { set[kind].endUnseen(at: end) }
         hasUnseen = false
+    }
+
+    /// Nobody will see what was written ahead.
+    private func dropUnseen() {
+        hasUnseen = false
+        for kind in StoreKind.allCases {
+            do throws(StorageError) {
+                try set[kind].dropUnseen()
+            } catch {
+                database.refuseWrites("elements of a dropped group can't be removed: \(error)")
+            }
+        }
     }
 
     /// Ends the atomic group.
@@ -396,7 +431,7 @@ public final class WriteGroup: @unchecked Sendable {
 
     /// Drops the writes, not the keys.
     func clear() {
-        if hasUnseen { endUnseen(at: .zero) }
+        if hasUnseen { dropUnseen() }
         items.reset()
         set.reset()
         isAtomic = false
@@ -420,7 +455,7 @@ public final class WriteGroup: @unchecked Sendable {
         let signals = self.signals
         if hasUnseen { endUnseen(at: end) }
         clear()
-        releaseAllStripes()
+        if !keepsKeys { releaseAllStripes() }
         hasBegun = false
         if !signals.isEmpty { database.events.signal(signals) }
     }

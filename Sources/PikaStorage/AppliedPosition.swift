@@ -105,15 +105,17 @@ public enum AppliedRow {
     /// The row's key: a NUL, then `pika-swift:applied`.
     public static let name: [UInt8] = [0] + Array("pika-swift:applied".utf8)
 
-    /// Whether `key` is the reserved name.
+    /// Whether `key` is the reserved name, or begins with that of an ``UnseenClaim``.
     @inlinable
     public static func isReserved(_ key: Bytes) -> Bool {
-        guard key.count == 19, key[0] == 0 else { return false }
+        guard key.count >= 19, key[0] == 0 else { return false }
         return isReservedText(key)
     }
 
     @usableFromInline
-    static func isReservedText(_ key: Bytes) -> Bool { key.elementsEqual(name) }
+    static func isReservedText(_ key: Bytes) -> Bool {
+        key.elementsEqual(name) || UnseenClaim.isName(key)
+    }
 
     /// Writes the value of the row, `encodedSize` bytes.
     public static func encode(_ position: AppliedPosition, into value: UnsafeMutableRawPointer) {

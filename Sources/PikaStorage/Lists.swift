@@ -267,18 +267,34 @@ public struct Lists {
                 return taken < wanted
             }
         }
-        let keys = ElementKeys(transaction, .element, key, version: meta.version)
-        for step in 0..<taken {
-            transaction.delete(
-                .data, keys.key(index: end == .left ? first &+ step : first &- step))
-        }
         switch end {
-        case .left: meta.left &+= taken
-        case .right: meta.right &-= taken
+        case .left:
+            delete(key, meta.version, first..<first &+ taken)
+            meta.left &+= taken
+        case .right:
+            delete(key, meta.version, first &- taken &+ 1..<first &+ 1)
+            meta.right &-= taken
         }
         meta.count -= min(taken, meta.count)
         putMeta(key, meta)
         return Int(taken)
+    }
+
+    /// Deletes the rows of elements that the meta row shows no longer: many as one range.
+    private func delete(
+        _ key: Bytes, _ version: Int32, _ indexes: Range<UInt64>, mayDeleteRange: Bool? = nil
+    ) {
+        let keys = ElementKeys(transaction, .element, key, version: version)
+        guard indexes.count >= StoreTransaction.rangeRows,
+            mayDeleteRange ?? transaction.mayDeleteRange
+        else {
+            for index in indexes { transaction.delete(.data, keys.key(index: index)) }
+            return
+        }
+        let end = ElementKeys(transaction, .start, key, version: version)
+        transaction.deleteRange(
+            .data, from: keys.key(index: indexes.lowerBound),
+            to: end.key(index: indexes.upperBound))
     }
 
     /// LSET.
@@ -303,16 +319,13 @@ public struct Lists {
             putMeta(key, meta.recreated(now: now))
             return
         }
-        let keys = ElementKeys(transaction, .element, key, version: meta.version)
-        var deleted: UInt64 = 0
-        for index in meta.left &+ 1..<range.lowerBound {
-            transaction.delete(.data, keys.key(index: index))
-            deleted += 1
-        }
-        for index in range.upperBound &+ 1..<meta.right {
-            transaction.delete(.data, keys.key(index: index))
-            deleted += 1
-        }
+        let front = meta.left &+ 1..<range.lowerBound
+        let back = range.upperBound &+ 1..<meta.right
+        let deleted = UInt64(front.count) + UInt64(back.count)
+        // Asked once: the first range is an element that was written.
+        let mayDeleteRange = transaction.mayDeleteRange
+        delete(key, meta.version, front, mayDeleteRange: mayDeleteRange)
+        delete(key, meta.version, back, mayDeleteRange: mayDeleteRange)
         meta.left = range.lowerBound &- 1
         meta.right = range.upperBound &+ 1
         meta.count -= min(deleted, meta.count)

@@ -9,7 +9,7 @@ struct Overlay {
     /// Rows in the order of their first write; what `pk_write` takes.
     private(set) var rows: UnsafeMutablePointer<pk_row>
     private(set) var rowCount = 0
-    /// Whether the group wrote values of other families than the meta one.
+    /// Whether the group wrote values of other families than the meta one, or deleted a range.
     private(set) var writesElements = false
     private var rowCapacity: Int
 
@@ -130,6 +130,9 @@ struct Overlay {
         row.pointee.value_length = UInt32(valueLength)
         return value
     }
+
+    /// Elements are written elsewhere than in the rows.
+    mutating func noteElements() { writesElements = true }
 
     /// Notes a deletion.
     mutating func delete(_ family: Family, _ key: Bytes) {

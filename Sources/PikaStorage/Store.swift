@@ -229,12 +229,24 @@ public final class Store: Sendable {
     /// Memtables with rows and immutable memtables of all families: 0 when all is in files.
     public var memtablesLeft: Int { Int(pk_store_memtables_left(handle)) }
 
+    /// Bytes of the memtables that are written to.
+    public var activeMemtableBytes: Int {
+        Int(clamping: integerProperty("rocksdb.cur-size-active-mem-table") ?? 0)
+    }
+
     /// Bytes of live table files.
     public var tableFileBytes: UInt64 { integerProperty("rocksdb.live-sst-files-size") ?? 0 }
 
     /// Whether writes are slowed or stopped at present.
     public var stallState: StallState {
         StallState(rawValue: UInt8(truncatingIfNeeded: pk_store_stall_state(handle))) ?? .normal
+    }
+
+    /// Bytes a second that RocksDB takes while it slows writes down; 0 if it does not.
+    var delayedBytesPerSecond: UInt64 {
+        var rate: UInt64 = 0
+        _ = pk_store_int_property(handle, 0, "rocksdb.actual-delayed-write-rate", &rate)
+        return rate
     }
 
     /// Sets mutable options of all families, by RocksDB's names.

@@ -18,6 +18,7 @@ public final class StoreEnvironment: Sendable {
     // SAFETY: the shim's parts are thread-safe; the pointer is freed in deinit only.
     nonisolated(unsafe) let handle: OpaquePointer
     private let log: LogBox?
+    private let writeBufferBytes: Int
     /// Names under which large values were seen, in any store.
     public let largeNames = LargeNames()
 
@@ -25,7 +26,8 @@ public final class StoreEnvironment: Sendable {
     ///
     /// - Parameters:
     ///   - blockCacheBytes: size of the one block cache.
-    ///   - writeBufferBytes: budget of all memtables together; 0 for none.
+    ///   - writeBufferBytes: budget of all memtables together; 0 for none. At half of it stores that
+    ///     nobody writes are to be flushed (`isCrowded`); at the double RocksDB flushes whoever writes.
     ///   - backgroundBytesPerSecond: limit of flush and compaction writes; 0 for none.
     ///   - backgroundThreads: threads for compactions of all stores; half as many flush.
     ///   - logLevel: messages below are not formatted.
@@ -40,6 +42,7 @@ public final class StoreEnvironment: Sendable {
     ) {
         let box = log.map { LogBox(log: $0) }
         self.log = box
+        self.writeBufferBytes = writeBufferBytes
         handle = pk_env_create(
             blockCacheBytes, writeBufferBytes, backgroundBytesPerSecond, Int32(backgroundThreads),
             Int32(logLevel.rawValue), box == nil ? nil : logCallback,
@@ -56,6 +59,11 @@ public final class StoreEnvironment: Sendable {
 
     /// Bytes used by memtables of all stores.
     public var writeBufferUsageBytes: Int { pk_env_write_buffer_usage(handle) }
+
+    /// Whether memtables that are not being flushed hold half of the budget.
+    public var isCrowded: Bool {
+        writeBufferBytes > 0 && pk_env_write_buffer_mutable(handle) > writeBufferBytes / 2
+    }
 
     /// Changes the size of the block cache.
     public func setBlockCacheCapacity(bytes: Int) {

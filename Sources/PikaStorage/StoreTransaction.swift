@@ -45,6 +45,9 @@ public final class StoreTransaction {
     /// Whether nothing has been written since the last commit or reset.
     public var isEmpty: Bool { core.pointee.overlay.rowCount == 0 }
 
+    /// Whether a commit has something to do: false for what was prepared and is in the store, too.
+    public var needsCommit: Bool { !isEmpty && !core.pointee.isInStore }
+
     /// Rows that the next commit will write.
     public var pendingRowCount: Int { core.pointee.overlay.rowCount }
 
@@ -165,6 +168,23 @@ public final class StoreTransaction {
         core.pointee.overlay.delete(family, key)
     }
 
+    /// Rows from which on it is worth to delete them as one range: each costs readers a little until
+    /// it is compacted.
+    static let rangeRows = 4096
+
+    /// Whether `deleteRange` may be used: nothing of this transaction would be in the range.
+    var mayDeleteRange: Bool { !core.pointee.overlay.writesElements }
+
+    /// Deletes the store's rows from `start` up to, not including, `end`.
+    ///
+    /// Whoever reads this transaction sees them all the same until it is committed: only for rows
+    /// that no meta row shows any more. What is written behind it stays.
+    func deleteRange(_ family: Family, from start: Bytes, to end: Bytes) {
+        core.pointee.deletedRanges.append(
+            DeletedRange(family: family, start: Array(start), end: Array(end)))
+        core.pointee.overlay.noteElements()
+    }
+
     /// Takes back what was written to a row here.
     func forget(_ family: Family, _ key: Bytes) { core.pointee.overlay.forget(family, key) }
 
@@ -181,7 +201,8 @@ public final class StoreTransaction {
     /// Rows from which on, and bytes from which on, `prepareCommit` does something.
     static let preparedRows = 256, preparedBytes = 256 << 10
 
-    /// Puts a large batch together, so that the commit has less to do under its lock.
+    /// Puts a large batch together, so that the commit has less to do under its lock; `reset` MUST
+    /// follow behind the commit.
     ///
     /// Nothing may be written to the transaction between this and `commit` or `reset`. Never fails:
     /// what is wrong shows at the commit.
@@ -191,18 +212,34 @@ public final class StoreTransaction {
             pendingRowCount >= Self.preparedRows || pendingByteCount >= Self.preparedBytes
         else { return }
         var error = pk_error()
+        let rows = core.pointee.overlay.rows
         let count = core.pointee.overlay.rowCount
-        pk_batch_clear(core.pointee.batch)
-        guard
-            pk_batch_fill(
-                core.pointee.handle, core.pointee.batch, core.pointee.overlay.rows, count, &error)
-                == 0
-        else {
+        guard fillBatch(&error) == 0 else {
             pk_error_clear(&error)
             pk_batch_clear(core.pointee.batch)
             return
         }
         core.pointee.preparedCount = count
+        pk_batch_make_ready(core.pointee.handle, rows, count)
+        beginNoting(rows, count, hasElements: core.pointee.overlay.writesElements)
+    }
+
+    /// Makes the batch anew, with all that is to be written.
+    private func fillBatch(_ error: inout pk_error) -> Int32 {
+        let (handle, batch) = (core.pointee.handle, core.pointee.batch)
+        pk_batch_clear(batch)
+        for range in core.pointee.deletedRanges {
+            let code = range.start.withUnsafeBytes { start in
+                range.end.withUnsafeBytes { end in
+                    pk_batch_delete_range(
+                        handle, batch, range.family.rawValue, start.baseAddress, start.count,
+                        end.baseAddress, end.count, &error)
+                }
+            }
+            guard code == 0 else { return code }
+        }
+        return pk_batch_fill(
+            handle, batch, core.pointee.overlay.rows, core.pointee.overlay.rowCount, &error)
     }
 
     /// Writes the rows of the overlay, of which the first ones may be in the batch already.
@@ -213,9 +250,14 @@ public final class StoreTransaction {
         let (handle, batch) = (core.pointee.handle, core.pointee.batch)
         let noSlowdown: Int32 = mode == .withoutStall ? 1 : 0
         let prepared = core.pointee.preparedCount
-        guard prepared > 0 else { return pk_write(handle, batch, rows, count, noSlowdown, &error) }
-        // Behind the first ones there is the reserved row alone, once more at each try.
-        let code = pk_batch_fill(handle, batch, rows + prepared, count - prepared, &error)
+        if prepared == 0, core.pointee.deletedRanges.isEmpty {
+            return pk_write(handle, batch, rows, count, noSlowdown, &error)
+        }
+        // Behind the prepared ones there is the reserved row alone, once more at each try.
+        let code =
+            prepared == 0
+            ? fillBatch(&error)
+            : pk_batch_fill(handle, batch, rows + prepared, count - prepared, &error)
         guard code == 0 else { return code }
         return pk_batch_write(handle, batch, noSlowdown, &error)
     }
@@ -226,19 +268,35 @@ public final class StoreTransaction {
     func writeNoted(
         _ rows: UnsafeMutablePointer<pk_row>, _ count: Int, hasElements: Bool, _ write: () -> Int32
     ) -> Int32 {
+        beginNoting(rows, count, hasElements: hasElements)
+        let code = write()
+        endNoting(rows, count, isWritten: code == 0)
+        return code
+    }
+
+    /// Tells all who remember rows that these are about to be written; `endNoting` MUST follow.
+    @inline(__always)
+    private func beginNoting(
+        _ rows: UnsafeMutablePointer<pk_row>, _ count: Int, hasElements: Bool
+    ) {
         store.environment.largeNames.noteLarge(kind, rows, count: count)
         if hasElements { store.elementWrites.add(1, ordering: .acquiringAndReleasing) }
         store.rowCache?.beginWrite(rows, count: count)
         store.knownElements?.beginWrite(rows, count: count)
-        let code = write()
-        store.rowCache?.endWrite(rows, count: count, isWritten: code == 0)
-        store.knownElements?.endWrite(rows, count: count, isWritten: code == 0)
-        return code
+    }
+
+    @inline(__always)
+    private func endNoting(
+        _ rows: UnsafeMutablePointer<pk_row>, _ count: Int, isWritten: Bool
+    ) {
+        store.rowCache?.endWrite(rows, count: count, isWritten: isWritten)
+        store.knownElements?.endWrite(rows, count: count, isWritten: isWritten)
     }
 
     /// Writes all rows and the reserved row with `applied` in one batch.
     ///
-    /// - Returns: `.done` (the transaction is empty then) or `.wouldStall`.
+    /// - Returns: `.done` (the transaction is empty then, or, if it was prepared, is to be reset) or
+    ///   `.wouldStall`.
     /// - Throws: whatever RocksDB says; the rows are kept. It does not mean that none was applied.
     public func commit(
         applied: AppliedPosition?, mode: CommitMode = .withoutStall
@@ -259,9 +317,13 @@ public final class StoreTransaction {
         var error = pk_error()
         let rows = core.pointee.overlay.rows
         let rowCount = core.pointee.overlay.rowCount
-        let code = writeNoted(rows, rowCount, hasElements: core.pointee.overlay.writesElements) {
-            writeRows(rows, rowCount, mode, &error)
-        }
+        let isPrepared = core.pointee.preparedCount > 0
+        let code =
+            isPrepared
+            ? writeRows(rows, rowCount, mode, &error)
+            : writeNoted(rows, rowCount, hasElements: core.pointee.overlay.writesElements) {
+                writeRows(rows, rowCount, mode, &error)
+            }
         guard code == 0 else {
             if mode == .withoutStall, code == Int32(PK_INCOMPLETE) {
                 pk_error_clear(&error)
@@ -269,18 +331,34 @@ public final class StoreTransaction {
             }
             throw takeError(&error, path: store.path)
         }
+        if isPrepared {
+            // What is left to do needs no lock but those of the keys.
+            core.pointee.isInStore = true
+            return .done
+        }
         store.environment.largeNames.forgetShort(kind, rows, count: rowCount)
         core.pointee.reset()
         return .done
     }
 
-    /// Forgets all rows.
-    public func reset() { core.pointee.reset() }
+    /// Forgets all rows; behind the commit of a prepared transaction it gives back its memory.
+    public func reset() {
+        if core.pointee.preparedCount > 0 { endPrepared() }
+        core.pointee.reset()
+    }
+
+    private func endPrepared() {
+        let rows = core.pointee.overlay.rows
+        let count = core.pointee.preparedCount
+        endNoting(rows, count, isWritten: core.pointee.isInStore)
+        guard core.pointee.isInStore else { return }
+        store.environment.largeNames.forgetShort(kind, rows, count: count)
+    }
 
     /// Goes on with another store of the same kind (FLUSHDB, reopening); forgets all rows.
     public func rebind(to store: Store) {
         precondition(store.kind == kind, "a transaction of \(kind) can't go on with \(store.kind)")
-        core.pointee.reset()
+        reset()
         core.pointee.bind(to: store)
         self.store = store
     }

@@ -20,10 +20,16 @@ struct TransactionCore {
     var scratch = Scratch()
     /// Of the last HyperLogLogs written here.
     var recentRegisters = RecentRegisters()
-    /// Rows that `prepareCommit` put into the batch.
+    /// Rows that `prepareCommit` put into the batch, and told those of who remember rows.
     var preparedCount = 0
+    /// The store took what was prepared; it is still to be told.
+    var isInStore = false
     /// Between the first `writeUnseen` and `endUnseen`.
     var holdsUnseen = false
+    /// Versions of keys with elements whose rows are written.
+    var claims: [UnseenClaim] = []
+    /// What goes into the batch in front of all rows.
+    var deletedRanges: [DeletedRange] = []
 
     init(_ store: Store) {
         handle = store.handle
@@ -46,7 +52,9 @@ struct TransactionCore {
         if preparedCount > 0 {
             pk_batch_clear(batch)
             preparedCount = 0
+            isInStore = false
         }
+        if !deletedRanges.isEmpty { deletedRanges = [] }
         overlay.reset()
     }
 
@@ -56,6 +64,14 @@ struct TransactionCore {
         pins.deallocate()
         scratch.deallocate()
     }
+}
+
+/// Rows of a store that are deleted by their order.
+struct DeletedRange {
+    var family: Family
+    var start: [UInt8]
+    /// Is not deleted.
+    var end: [UInt8]
 }
 
 /// The values held by reads that are in progress, one per level of nesting.

@@ -159,6 +159,38 @@ struct CombineTests {
         #expect(harness.run("ZRANDMEMBER missing 3").description == "[]")
     }
 
+    @Test("SPOP of more members than a slice is committed slice by slice, and answers all of them")
+    func slicedPop() throws {
+        let harness = try Harness()
+        defer { harness.close() }
+        let members = (0..<5000).map { bytes("\($0)") }
+        #expect(harness.run([bytes("SADD"), bytes("s")] + members).description == ":5000")
+        let before = try harness.rawItems().count
+        let popped = Set(harness.run("SPOP s 3500").elements.map(\.description))
+        #expect(popped.count == 3500)
+        let items = try harness.rawItems().dropFirst(before)
+        #expect(items.map(\.words.count) == [1002, 1002, 1002, 502])
+        #expect(items.allSatisfy { $0.itemsLeft == 0 && $0.words[0] == bytes("srem") })
+        let rest = Set(harness.run("SMEMBERS s").elements.map(\.description))
+        #expect(rest.count == 1500)
+        #expect(rest.isDisjoint(with: popped))
+        // The key is nobody's any more.
+        #expect(harness.run("SADD s new").description == ":1")
+    }
+
+    @Test("SPOP of many members in a transaction is one group with it")
+    func popInTransaction() throws {
+        let harness = try Harness()
+        defer { harness.close() }
+        let members = (0..<3000).map { bytes("\($0)") }
+        #expect(harness.run([bytes("SADD"), bytes("s")] + members).description == ":3000")
+        let before = try harness.rawItems().count
+        let replies = harness.replies("MULTI\r\nSPOP s 2000\r\nSADD t 1\r\nEXEC")
+        #expect(replies.last?.elements.first?.elements.count == 2000)
+        let items = try harness.rawItems().dropFirst(before)
+        #expect(items.map(\.itemsLeft) == Array((0..<items.count).reversed()).map { UInt32($0) })
+    }
+
     @Test("SPOP of many members logs items of limited size")
     func largePop() throws {
         let harness = try Harness()

@@ -42,7 +42,7 @@ struct StallTests {
         throw Unexpected(text: "2000 groups and no stall")
     }
 
-    @Test("A group whose store would stall waits behind the loop; nothing overtakes it or is lost")
+    @Test("A group whose store would stall waits behind the loop, and with it who needs its stores")
     func stalls() throws {
         let (rig, keyspace, isReleased) = try blockedRig()
         defer { isReleased.set() }
@@ -52,7 +52,7 @@ struct StallTests {
         #expect(database.log.end.position > end)
         // Another connection of the loop: its group is not appended.
         let other = database.makeGroup()
-        try other.run("hset", "h", "f", "1")
+        try other.run("sadd", "s2", "1")
         guard case .busy = other.commit() else {
             throw Unexpected(text: "a group overtook a stalled one")
         }
@@ -70,7 +70,7 @@ struct StallTests {
         let pool = WorkerThread {
             let poolGroup = database.makeGroup(onPool: true)
             do {
-                try poolGroup.run("hset", "h", "f", "2")
+                try poolGroup.run("sadd", "s2", "2")
                 try poolGroup.mustCommit()
                 done.set()
             } catch {
@@ -87,7 +87,7 @@ struct StallTests {
         #expect(done.isSet)
         #expect(database.published > position)
         #expect(database.stalledGroupCount >= 1)
-        #expect(try database.logItems().last?.text == "hset h f 2")
+        #expect(try database.logItems().last?.text == "sadd s2 2")
         #expect(database.keyLocks.isEmpty)
         // The group is reusable.
         try group.run("set", "c", "1")
@@ -95,6 +95,64 @@ struct StallTests {
         let again = try rig.killed().open()
         #expect(try again.databases[0].rawRows() == database.rawRows())
         again.close()
+        #expect(keyspace.close())
+    }
+
+    @Test("A group of other stores overtakes a stalled one; the stores are published behind both")
+    func overtaken() throws {
+        let (rig, keyspace, isReleased) = try blockedRig()
+        defer { isReleased.set() }
+        let database = keyspace.databases[0]
+        let group = try stalledGroup(database)
+        let before = database.published
+        let other = database.makeGroup()
+        var position = BinlogPosition.zero
+        for number in 1...3 {
+            try other.run("hset", "h", "f", "\(number)")
+            position = try other.mustCommit()
+        }
+        #expect(position == database.log.end.position)
+        #expect(try database.logItems().last?.text == "hset h f 3")
+        // The stalled group is not in its stores.
+        #expect(database.published == before)
+        let copy = try rig.killed()
+        isReleased.set()
+        guard case .committed(let end) = group.finishStalled() else {
+            throw Unexpected(text: "the stalled group was lost")
+        }
+        #expect(end < position)
+        #expect(database.published == position)
+        // A kill in between loses neither.
+        let again = try copy.open()
+        #expect(again.databases[0].published == position)
+        #expect(try again.databases[0].rawRows() == database.rawRows())
+        again.close()
+        #expect(keyspace.close())
+    }
+
+    @Test("Two stores stall at the same time: both groups come to their end, in their order")
+    func twoStalled() throws {
+        let (_, keyspace, isReleased) = try blockedRig()
+        defer { isReleased.set() }
+        let database = keyspace.databases[0]
+        let first = try stalledGroup(database)
+        let value = String(repeating: "v", count: 8000)
+        let second = database.makeGroup()
+        var hasStalled = false
+        for index in 0..<2000 where !hasStalled {
+            try second.run("hset", "h", "\(index)", value)
+            if case .stalled = second.commit() { hasStalled = true }
+        }
+        #expect(hasStalled)
+        // A third store goes on.
+        try database.write(["rpush", "l", "1"])
+        isReleased.set()
+        guard case .committed(let end) = second.finishStalled(),
+            case .committed(let start) = first.finishStalled()
+        else { throw Unexpected(text: "a stalled group was lost") }
+        #expect(start < end)
+        #expect(database.published == database.log.end.position)
+        #expect(database.keyLocks.isEmpty)
         #expect(keyspace.close())
     }
 
@@ -186,6 +244,55 @@ struct StallTests {
             }
         }
         return false
+    }
+
+    @Test("Keys that are locked behind their writes: who watches one since then is told")
+    func lockedLate() throws {
+        let rig = try Rig()
+        let keyspace = try rig.open()
+        let database = keyspace.databases[0]
+        let group = database.makeGroup(onPool: true)
+        _ = try withBytes(["set", "k", "late"]) { try group.perform(.set, raw: $0) }
+        // The key is still anybody's.
+        try database.write(["set", "k", "early"])
+        let other = database.makeGroup()
+        try withBytes(["k"]) { keys in
+            let watch = database.watch(keys[0], existed: true)
+            defer { watch.end() }
+            #expect(!watch.isTouched)
+            group.lockLate(keys)
+            #expect(watch.isTouched)
+            guard case .busy = other.lock(keys[0]) else {
+                throw Unexpected(text: "the key is not locked")
+            }
+        }
+        other.discard()
+        try group.mustCommit()
+        #expect(try database.string("k") == "late")
+        #expect(database.keyLocks.isEmpty)
+        #expect(keyspace.close())
+    }
+
+    @Test("A store that nobody writes gives its memory back when memtables are crowded")
+    func idleMemtables() throws {
+        let rig = try Rig()
+        var configuration = rig.configuration
+        configuration.environment = StoreEnvironment(
+            blockCacheBytes: 1 << 20, writeBufferBytes: 1 << 20)
+        let keyspace = try Keyspace.open(configuration)
+        keyspace.housekeeper.stop()
+        let database = keyspace.databases[0]
+        let value = String(repeating: "v", count: 700_000)
+        try database.write(["hset", "h", "f", value])
+        // The first look only sees that it was written.
+        database.keepHouse()
+        try database.write(["set", "k", "1"])
+        let stores = database.live.stores
+        #expect(stores[.hashes].memtablesLeft > 0)
+        database.keepHouse()
+        #expect(stores[.hashes].memtablesLeft == 0)
+        #expect(stores[.strings].memtablesLeft > 0)
+        #expect(keyspace.close())
     }
 
     @Test("Idle stores get rows, laggards are flushed, old files of the log can go")

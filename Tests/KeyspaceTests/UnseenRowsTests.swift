@@ -30,7 +30,7 @@ struct UnseenRowsTests {
     static let total = 3 * slice
 
     /// Adds elements to the key `big`, and lets them go.
-    private static func fill(
+    static func fill(
         _ group: WriteGroup, _ form: Form, _ elements: Range<Int>
     ) throws {
         for start in stride(from: elements.lowerBound, to: elements.upperBound, by: slice) {
@@ -40,13 +40,13 @@ struct UnseenRowsTests {
         }
     }
 
-    private static func opened() throws -> (Rig, Keyspace, Database) {
+    static func opened() throws -> (Rig, Keyspace, Database) {
         let rig = try Rig()
         let keyspace = try rig.open()
         return (rig, keyspace, keyspace.databases[0])
     }
 
-    private static func begin(_ database: Database) -> WriteGroup {
+    static func begin(_ database: Database) -> WriteGroup {
         let group = database.makeGroup(onPool: true)
         group.beginAtomic()
         group.makeTimeless()
@@ -54,7 +54,7 @@ struct UnseenRowsTests {
     }
 
     /// How many elements `big` says that it has, and how many there are.
-    private static func counts(_ database: Database, _ kind: StoreKind) throws -> [Int] {
+    static func counts(_ database: Database, _ kind: StoreKind) throws -> [Int] {
         let set = database.makeReader()
         let now = database.now
         return try withBytes(["big"]) { keys in
@@ -192,22 +192,6 @@ struct UnseenRowsTests {
         // "big", as rows are named there.
         let isThere = try database.rawRows()["\(form.kind)/meta/626967"] != nil
         #expect(!isThere)
-        #expect(keyspace.close())
-    }
-
-    @Test("Elements of a key that is there already wait for the commit", arguments: forms)
-    func overKey(form: Form) throws {
-        let rig = try Rig()
-        let keyspace = try rig.open()
-        let database = keyspace.databases[0]
-        try database.write(["\(form.effect.word)", "big"] + form.words(Self.total + 1))
-        let group = Self.begin(database)
-        try group.run("del", "big")
-        try Self.fill(group, form, 0..<Self.total)
-        #expect(group.transactions[form.kind].pendingRowCount > Self.total)
-        #expect(try Self.counts(database, form.kind) == [1, 1])
-        try group.mustCommit()
-        #expect(try Self.counts(database, form.kind) == [Self.total, Self.total])
         #expect(keyspace.close())
     }
 }

@@ -38,6 +38,39 @@ struct TransactionTests {
         #expect(try get(reader, "a") == nil)
     }
 
+    @Test("What was prepared is seen behind its commit, by caches, too; a reset forgets it")
+    func prepared() throws {
+        let database = try TestDatabase(TemporaryDirectory())
+        let writer = database.set.strings
+        let reader = database.stores[0].makeTransaction()
+        func putAll(_ value: String) {
+            for number in 0..<500 { put(writer, "k\(number)", value) }
+        }
+        func expectAll(_ value: String) throws {
+            for number in 0..<500 { try #require(try get(reader, "k\(number)") == value) }
+        }
+        putAll("1")
+        try database.commit()
+        try expectAll("1")
+        putAll("2")
+        writer.prepareCommit()
+        // Rows are in a cache, and in no batch that was written.
+        try expectAll("1")
+        #expect(writer.needsCommit)
+        #expect(try writer.commit(applied: nil) == .done)
+        #expect(!writer.needsCommit && !writer.isEmpty)
+        try expectAll("2")
+        writer.reset()
+        #expect(writer.isEmpty)
+        try expectAll("2")
+        putAll("3")
+        writer.prepareCommit()
+        writer.reset()
+        try expectAll("2")
+        try withExtendedLifetime(database) { try database.commit() }
+        try expectAll("2")
+    }
+
     @Test("Bytes handed out stay as they are while their row is written again")
     func stableBytes() throws {
         let database = try TestDatabase(TemporaryDirectory())

@@ -46,6 +46,7 @@ void pk_error_clear(pk_error *PK_NONNULL error);
 typedef void (*pk_log_callback)(void *PK_NULLABLE context, int32_t level,
                                 const char *PK_NONNULL text);
 
+// Memtables take twice `write_buffer_bytes` at most, about.
 pk_env *PK_NONNULL pk_env_create(size_t block_cache_bytes, size_t write_buffer_bytes,
                                  int64_t background_bytes_per_second, int32_t background_threads,
                                  int32_t log_level, pk_log_callback PK_NULLABLE log,
@@ -54,6 +55,8 @@ void pk_env_destroy(pk_env *PK_NONNULL env);
 size_t pk_env_block_cache_usage(const pk_env *PK_NONNULL env);
 size_t pk_env_block_cache_capacity(const pk_env *PK_NONNULL env);
 size_t pk_env_write_buffer_usage(const pk_env *PK_NONNULL env);
+// Of memtables that are still written to.
+size_t pk_env_write_buffer_mutable(const pk_env *PK_NONNULL env);
 void pk_env_set_block_cache_capacity(pk_env *PK_NONNULL env, size_t bytes);
 void pk_env_set_background_rate(pk_env *PK_NONNULL env, int64_t bytes_per_second);
 
@@ -210,8 +213,22 @@ void pk_batch_clear(pk_batch *PK_NONNULL batch);
 int32_t pk_batch_fill(pk_store *PK_NONNULL store, pk_batch *PK_NONNULL batch,
                       const pk_row *PK_NULLABLE rows, size_t row_count,
                       pk_error *PK_NONNULL error);
+// Gets memory for the large ones of the rows, so that writing them takes less time.
+void pk_batch_make_ready(const pk_store *PK_NONNULL store, const pk_row *PK_NULLABLE rows,
+                         size_t row_count);
+// Deletes the rows of the store from `start` up to, not including, `end`: to be put in front of all
+// rows of the batch.
+int32_t pk_batch_delete_range(pk_store *PK_NONNULL store, pk_batch *PK_NONNULL batch,
+                              uint8_t family, const void *PK_NULLABLE start, size_t start_length,
+                              const void *PK_NULLABLE end, size_t end_length,
+                              pk_error *PK_NONNULL error);
 int32_t pk_batch_write(pk_store *PK_NONNULL store, pk_batch *PK_NONNULL batch,
                        int32_t no_slowdown, pk_error *PK_NONNULL error);
+
+// The first bytes of the names of rows that no compaction drops, and which stand for rows of a
+// version that nobody sees (Swift's UnseenClaim).
+#define PK_UNSEEN_NAME "\0pika-swift:unseen:"
+#define PK_UNSEEN_NAME_LENGTH 19
 
 // Between begin and end, and until the applied row in the files has reached the position given to
 // the last end, no compaction drops the meta row of an empty collection: element rows of its version

@@ -71,7 +71,8 @@ extension ConfTable {
             "write-buffer-size",
             .bytes(67_108_864, 1_048_576...(1 << 40), into: \.writeBufferBytes), unit: "bytes",
             """
-            Memory for rows not yet in files, over all stores; the memtables are cut from it.
+            Memory for rows not yet in files, over all stores; the memtables are cut from it. At half
+            of it what nobody writes to goes into files; while much is written it may be the double.
             """),
         ConfItem(
             "memtable", .choice("hash", ["hash", "skiplist"], into: \.memtable), from: .ours,
