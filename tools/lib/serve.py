@@ -17,6 +17,7 @@ KEYS = 100_000
 IDLE_CLIENTS = 5_000
 IDLE_LIMIT_BYTES = 12_000
 P99_FACTOR = 2.0
+NOISE_BYTES = 1 << 20
 TRANSACTION = "MULTI;SET key:__rand_int__ __data__;INCR counter:__rand_int__;EXEC"
 SET_GET = ["SET key:__rand_int__ __data__", "GET key:__rand_int__"]
 
@@ -225,13 +226,15 @@ def large(bench):
 
 def fill(server, count, size):
     """Keys as redis-benchmark names them; values that don't compress."""
-    noise = random.Random(1).randbytes(size + 65536)
+    noise = random.Random(1).randbytes(size + NOISE_BYTES)
     client = server.client(timeout=300)
     header = b"*3\r\n$3\r\nSET\r\n$16\r\nkey:%%012d\r\n$%d\r\n" % size
     for start in range(0, count, 500):
         numbers = range(start, min(start + 500, count))
+        # Neighbours, which share a block, come from places far apart.
+        places = ((n, n * 65521 % NOISE_BYTES) for n in numbers)
         client.socket.sendall(b"".join(
-            header % n + noise[n * 31 % 65536:n * 31 % 65536 + size] + b"\r\n" for n in numbers))
+            header % n + noise[at:at + size] + b"\r\n" for n, at in places))
         expected = b"+OK\r\n" * len(numbers)
         if client.file.read(len(expected)) != expected:
             raise Failure("a SET of the filling failed")
