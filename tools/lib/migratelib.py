@@ -128,11 +128,17 @@ class Migration:
         self.process.wait()
 
     def stop(self, seconds=20):
-        """SIGTERM; returns the exit code."""
+        """SIGTERM, then SIGKILL: whoever cleans up goes on; returns the exit code, below 0 if killed."""
         if self.process is None or self.process.poll() is not None:
             return None
         self.process.terminate()
-        return self.process.wait(seconds)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            print(f"pika-migrate did not end within {seconds} s of SIGTERM:\n{self.log_tail()}",
+                  file=sys.stderr)
+            self.kill()
+            return self.process.returncode
 
     def wait_for(self, what, condition, seconds, pause=0.1):
         """Waits for a status for which the condition holds, and returns it."""
