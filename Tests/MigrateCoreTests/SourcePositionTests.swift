@@ -28,6 +28,30 @@ struct SourcePositionTests {
         #expect(at("old", 10).merged(at("new", 5)) == at("old", 10))
     }
 
+    @Test("A cluster's position covers by the history and offset of the unit's shard")
+    func cluster() {
+        func at(_ shard: Int, _ places: [Int: (String, UInt64)]) -> SourcePosition {
+            .cluster(
+                ClusterPosition(
+                    shard: shard,
+                    shards: places.mapValues {
+                        RedisPosition(replicationID: $0.0, offset: $0.1, database: 0)
+                    }))
+        }
+        let place = at(0, [0: ("a", 10), 1: ("b", 5)])
+        #expect(place.covers(at(0, [0: ("a", 10), 1: ("b", 9)]), database: 0))
+        #expect(!place.covers(at(0, [0: ("new", 3), 1: ("b", 5)]), database: 0))
+        #expect(!place.covers(at(2, [2: ("c", 1)]), database: 0))
+        #expect(!place.coversAll(at(0, [0: ("a", 10), 1: ("new", 5)])))
+        // A renamed history goes on counting.
+        #expect(place.reaches(at(0, [0: ("a", 10), 1: ("new", 5)])))
+        #expect(place.mayHold(at(1, [1: ("new", 5)]), database: 0))
+        #expect(!place.mayHold(at(1, [1: ("new", 6)]), database: 0))
+        #expect(
+            place.merged(at(1, [0: ("a", 3), 1: ("new", 7)]))
+                == at(1, [0: ("a", 10), 1: ("new", 7)]))
+    }
+
     @Test("A Pika position covers by the log of the unit's database alone")
     func pika() {
         func at(_ ends: [Int: (UInt32, UInt64)]) -> SourcePosition {

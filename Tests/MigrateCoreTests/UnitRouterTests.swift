@@ -282,13 +282,15 @@ struct UnitRouterTests {
     @Test("The copy of one shard leaves alone what is known of the others, and forgets its own")
     func restartOfShard() {
         func end(_ shard: Int, _ offset: UInt64, _ other: UInt64) -> SourcePosition {
-            let offsets = [shard: offset, 1 - shard: other]
+            func place(_ offset: UInt64, of shard: Int) -> RedisPosition {
+                RedisPosition(replicationID: "r\(shard)", offset: offset, database: 0)
+            }
             return .cluster(
                 ClusterPosition(
                     shard: shard,
-                    shards: offsets.mapValues {
-                        RedisPosition(replicationID: "r\($0)", offset: $0, database: 0)
-                    }))
+                    shards: [
+                        shard: place(offset, of: shard), 1 - shard: place(other, of: 1 - shard),
+                    ]))
         }
         let keys = ["a", "b"].map { DatabaseKey(0, Array($0.utf8)) }
         let filter = KeyFilter()
@@ -363,5 +365,81 @@ struct UnitRouterTests {
         #expect(route(1, Self.at("new", 22)) == .execute(executor: 0, workers: [0]))
         #expect(route(2, Self.at("new", 30)) == .done)
         #expect(route(2, Self.at("new", 31)) == .execute(executor: 0, workers: [0]))
+    }
+
+    /// The end of a shard's unit; the other shard stands where it stands.
+    private static func at(_ shard: Int, _ id: String, _ offset: UInt64) -> SourcePosition {
+        .cluster(
+            ClusterPosition(
+                shard: shard,
+                shards: [
+                    shard: RedisPosition(replicationID: id, offset: offset, database: 0),
+                    1 - shard: RedisPosition(replicationID: "other", offset: 500, database: 0),
+                ]))
+    }
+
+    /// What was read of a shard stands alone.
+    private static func read(_ shard: Int, _ id: String, _ offset: UInt64) -> SourcePosition {
+        let place = RedisPosition(replicationID: id, offset: offset, database: 0)
+        return .cluster(ClusterPosition(shard: shard, shards: [shard: place]))
+    }
+
+    @Test("Offsets of a shard's two histories do not cover each other's units")
+    func newHistoryOfShard() {
+        let keys = ["a", "b"].map { DatabaseKey(0, Array($0.utf8)) }
+        var router = UnitRouter(filter: KeyFilter(), workers: 1)
+        func route(_ key: Int, _ end: SourcePosition) -> UnitRoute {
+            router.route([keys[key]], end: end, database: 0, mustRefresh: false)
+        }
+        let done = UnitRoute.execute(executor: 0, workers: [0])
+        #expect(route(0, Self.at(0, "old", 500_000)) == done)
+        // Read at the new master: all that is left of the old history came before.
+        _ = router.read(keys[0], worker: 0, at: Self.read(0, "new", 100))
+        #expect(route(0, Self.at(0, "old", 900_000)) == .done)
+        // The other shard's offsets are of another log altogether.
+        #expect(route(1, Self.at(1, "other", 50)) == done)
+        router.restart(Self.at(0, "new", 50))
+        #expect(route(0, Self.at(0, "new", 80)) == done)
+        // A node that still tells of the old history is not followed any more.
+        _ = router.read(keys[0], worker: 0, at: Self.read(0, "old", 1_000_000))
+        #expect(route(0, Self.at(0, "new", 90)) == done)
+    }
+
+    @Test("A shard's renamed history counts on; what was read where it was left is read anew")
+    func renamedHistoryOfShard() {
+        let keys = ["a", "b", "c"].map { DatabaseKey(0, Array($0.utf8)) }
+        var router = UnitRouter(filter: KeyFilter(), workers: 1)
+        _ = router.read(keys[0], worker: 0, at: Self.read(0, "old", 30))
+        _ = router.read(keys[1], worker: 0, at: Self.read(0, "new", 30))
+        _ = router.read(keys[2], worker: 0, at: Self.read(1, "other", 600))
+        let change = IdentityChange(
+            what: "replication id of shard 0", old: Self.at(0, "old", 20),
+            new: Self.at(0, "new", 20))
+        #expect(router.renamed(change) == [keys[0]])
+        func route(_ key: Int, _ end: SourcePosition) -> UnitRoute {
+            router.route([keys[key]], end: end, database: 0, mustRefresh: false)
+        }
+        #expect(route(0, Self.at(0, "new", 25)) == .execute(executor: 0, workers: [0]))
+        #expect(route(1, Self.at(0, "new", 30)) == .done)
+        #expect(route(2, Self.at(1, "other", 600)) == .done)
+    }
+
+    @Test("A marker of a shard's old history says nothing of its new one")
+    func markerOfShardsOldHistory() {
+        let key = DatabaseKey(0, Array("a".utf8))
+        let marker = Marker(epoch: 1, position: Self.at(0, "old", 900), horizon: nil)
+        var router = UnitRouter(filter: KeyFilter(), workers: 1, markers: [0: [0: marker]])
+        func route(_ end: SourcePosition) -> UnitRoute {
+            router.route([key], end: end, database: 0, mustRefresh: false)
+        }
+        #expect(route(Self.at(0, "old", 900)) == .done)
+        #expect(route(Self.at(0, "new", 10)) == .execute(executor: 0, workers: [0]))
+        #expect(route(Self.at(1, "other", 500)) == .done)
+        #expect(route(Self.at(1, "another", 500)) == .execute(executor: 0, workers: [0]))
+        // Nor does what is written next go on telling of it; of the other shard it does.
+        #expect(
+            router.mark(Self.at(0, "new", 10), place: 0, lane: 0) == Self.at(0, "new", 10))
+        #expect(
+            router.mark(Self.at(0, "old", 10), place: 0, lane: 0) == Self.at(0, "old", 900))
     }
 }

@@ -158,6 +158,43 @@ struct ClusterProcessTests {
         #expect(tool.waitForExit() == 0)
     }
 
+    @Test(
+        "A shard that comes back with a history of its own is copied anew; the others only go on",
+        .timeLimit(.minutes(3)))
+    func newHistoryOfShard() throws {
+        let world = try ClusterWorld(masters: 3, replicasOfFirst: 0)
+        let target = try world.server()
+        for number in 0..<60 { self.write(world, number) }
+        let to = "redis://127.0.0.1:\(target.port)"
+        var tool = try world.tool(from: world.url, to: to, directory: "job")
+        try world.waitUntilEqual(world.masters.map(\.port), [target.port], tool)
+        // Nothing of it is on a disk: it comes back empty, and counts from 0.
+        let last = world.masters[2]
+        for round in 0..<2 {
+            last.kill()
+            try last.start()
+            try world.waitUntilServed()
+            for number in 60 * (round + 1)..<60 * (round + 2) {
+                self.write(world, number)
+                if number % 60 == 20 {
+                    tool.kill()
+                    tool = try world.tool(from: world.url, to: to, directory: "job")
+                }
+            }
+            try world.waitUntilEqual(world.masters.map(\.port), [target.port], tool)
+        }
+        // The others gave one copy each, at the beginning.
+        for node in world.masters.prefix(2) {
+            let client = try #require(BlockingClient(port: node.port))
+            guard case .bulk(let info?)? = client.call("INFO", "stats") else {
+                throw ProcessFailure(text: "no INFO")
+            }
+            #expect(info.contains("sync_full:1\r\n"), "\(info)")
+        }
+        tool.signal(SIGTERM)
+        #expect(tool.waitForExit() == 0)
+    }
+
     @Test("A second instance fences the first one off in every slot", .timeLimit(.minutes(2)))
     func fencing() throws {
         let world = try ClusterWorld(masters: 2, replicasOfFirst: 0)

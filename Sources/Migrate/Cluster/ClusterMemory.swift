@@ -191,10 +191,10 @@ struct ClusterMemory: TargetMemory {
             guard let node = self.client.topology.owner(slot),
                 let position = (try? Marker(decoding: value))?.position
             else { continue }
-            if newest[node.id]?.coversAll(position) != true { newest[node.id] = position }
+            if newest[node.id]?.reaches(position) != true { newest[node.id] = position }
         }
         var low: SourcePosition?
-        for position in newest.values where low?.coversAll(position) ?? true { low = position }
+        for position in newest.values where low?.reaches(position) ?? true { low = position }
         return low
     }
 

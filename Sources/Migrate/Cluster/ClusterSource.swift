@@ -393,6 +393,7 @@ actor ClusterSource: Source {
             ]
         case .snapshotStart(var start):
             if self.merge.positions[number] == nil { start.reason = .newShard }
+            start.isPart = true
             self.merge.advance(number, to: start.position)
             start.position = self.merge.position(number)
             start.mayRepeat = true

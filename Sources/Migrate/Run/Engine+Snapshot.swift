@@ -13,16 +13,22 @@ extension Engine {
         await self.drain()
         guard !Task.isCancelled else { throw .stopped }
         let isAnother = self.resume.hasPartOfCopy && !start.isResumed && !self.resume.merges
-        let isPart = start.reason == .newShard
-        if start.reason != .firstCopy || isAnother, !isPart { self.resume.isReconciling = true }
-        if self.planner.target.isFile, !start.isResumed, !isPart {
+        let isNew = start.reason == .newShard
+        if start.reason != .firstCopy || isAnother, !isNew { self.resume.isReconciling = true }
+        if self.planner.target.isFile, start.isPart, !isNew { throw .corrupt(Self.partOfFile) }
+        if self.planner.target.isFile, !start.isResumed, !start.isPart {
             // The file begins anew: nothing of what was there is left.
             self.resume.isReconciling = false
             self.resume.replaces = false
         }
         self.resume.hasPartOfCopy = true
         let reconciles = self.resume.isReconciling
-        if !start.isResumed, !isPart {
+        if start.isPart {
+            // The others go on from where they are, whatever happens meanwhile; this one is copied
+            // until its copy is whole. What markers tell of its old history covers nothing of the new.
+            try await self.keeper.commit(
+                .stream(start.position.ofOtherShards), isReconciling: reconciles)
+        } else if !start.isResumed {
             // First of all: without markers, or a file's content, there is no stream to go on with.
             try await self.keeper.commit(.copying, isReconciling: reconciles)
             // Positions of another history would cover units that were never applied.
@@ -206,6 +212,9 @@ extension Engine {
     static let tooManyNames =
         "more than \(Engine.maxReconciledKeys) names can't be told apart; [map] types copies one type"
         + " at a time, whose names are different ones"
+    static let partOfFile =
+        "a shard of the source lost its history, and a file can't be asked which of its keys it has; a"
+        + " copy begins the file anew"
     static let nameTwice =
         "a name comes twice, as a Pika's with several types does, or one that is renamed; a server that"
         + " loads the file has one of them at most"

@@ -37,9 +37,9 @@ public struct UnitRouter: Sendable {
     private var skips: [DatabaseKey: SourcePosition] = [:]
     /// They are looked through when there are more.
     private var skipLimit = Self.maxSkips
-    /// A Redis's history that the stream is in.
-    private var history = ""
-    /// Those that it has left.
+    /// The history that a Redis's stream is in, by shard; 0 outside of a cluster.
+    private var histories: [Int: String] = [:]
+    /// Those that the streams have left; no two servers make the same id.
     private var leftHistories: Set<String> = []
     /// The highest of them by worker.
     private var horizons: [Int: SourcePosition] = [:]
@@ -113,7 +113,9 @@ public struct UnitRouter: Sendable {
 
     private func isCovered(_ source: DatabaseKey, _ end: SourcePosition) -> Bool {
         guard !self.skips.isEmpty, let read = self.skips[source] else { return false }
-        if case .redis(let place) = read, case .redis(let unit) = end, !place.isHistory(of: unit) {
+        if let place = read.stream, let unit = end.stream, place.shard == unit.shard,
+            !place.place.isHistory(of: unit.place)
+        {
             // The source has gone over to a history that the stream has not reached: all that is left
             // of this one came before.
             return true
@@ -123,9 +125,11 @@ public struct UnitRouter: Sendable {
 
     /// Notes which history the stream is in.
     private mutating func enter(_ position: SourcePosition) {
-        guard case .redis(let place) = position, place.replicationID != self.history else { return }
-        if !self.history.isEmpty { self.leftHistories.insert(self.history) }
-        self.history = place.replicationID
+        guard let (shard, place) = position.stream,
+            self.histories[shard] != place.replicationID
+        else { return }
+        if let left = self.histories[shard], !left.isEmpty { self.leftHistories.insert(left) }
+        self.histories[shard] = place.replicationID
         self.leftHistories.remove(place.replicationID)
     }
 
@@ -148,7 +152,7 @@ public struct UnitRouter: Sendable {
     public mutating func read(
         _ source: DatabaseKey, worker: Int, at position: SourcePosition
     ) -> SourcePosition {
-        if case .redis(let place) = position, self.leftHistories.contains(place.replicationID) {
+        if let place = position.stream?.place, self.leftHistories.contains(place.replicationID) {
             // Of a server that is not followed any more: what comes in the stream must be carried out.
             self.skips[source] = nil
         } else {
@@ -165,8 +169,19 @@ public struct UnitRouter: Sendable {
     /// Each log goes on from the checkpoint for itself: at a unit of one, another may still be before
     /// what the lane has had of it. A marker that forgot that would have it carried out twice after
     /// the next kill.
+    ///
+    /// Of a history that this log has left it tells nothing, however high its offsets are.
     public func mark(_ end: SourcePosition, place: Int, lane: Int) -> SourcePosition {
-        self.markers[place]?[lane].map { end.merged($0.position) } ?? end
+        guard let known = self.markers[place]?[lane]?.position else { return end }
+        guard let (shard, unit) = end.stream else { return end.merged(known) }
+        switch known {
+        case .redis(let read): return read.isHistory(of: unit) ? end.merged(known) : end
+        case .cluster(var places):
+            if places.shards[shard]?.isHistory(of: unit) == false { places.shards[shard] = nil }
+            places.shard = shard
+            return end.merged(.cluster(places))
+        case .pika, .file: return end.merged(known)
+        }
     }
 
     /// Forgets what the stream has passed.
@@ -182,15 +197,17 @@ public struct UnitRouter: Sendable {
     /// - Returns: Keys that were read under the old one behind the place where the new one begins: what
     ///   was read there is not a part of this history, so they are to be read anew.
     public mutating func renamed(_ change: IdentityChange) -> [DatabaseKey] {
-        guard case .redis(let old) = change.old, case .redis(let new) = change.new,
+        guard let (shard, old) = change.old.stream, let new = change.new.stream?.place,
             !old.isHistory(of: new)
         else { return [] }
         self.enter(change.old)
         self.enter(change.new)
         var lost: [DatabaseKey] = []
         self.skips = self.skips.filter { key, read in
-            guard case .redis(let place) = read, place.isHistory(of: old) else { return true }
-            if place.offset > new.offset { lost.append(key) }
+            guard let read = read.stream, read.shard == shard, read.place.isHistory(of: old) else {
+                return true
+            }
+            if read.place.offset > new.offset { lost.append(key) }
             return false
         }
         return lost
@@ -218,12 +235,12 @@ public struct UnitRouter: Sendable {
     /// The copy of one shard of a cluster leaves alone what is known of the others: their streams go
     /// on, and what was read of their keys counts.
     public mutating func restart(_ position: SourcePosition) {
+        self.enter(position)
         guard case .cluster(let place) = position else {
-            self.enter(position)
-            let (history, left) = (self.history, self.leftHistories)
+            let (histories, left) = (self.histories, self.leftHistories)
             self = UnitRouter(
                 filter: self.filter, workers: self.workers, isSharded: self.isSharded)
-            (self.history, self.leftHistories) = (history, left)
+            (self.histories, self.leftHistories) = (histories, left)
             return
         }
         func rest(_ known: SourcePosition) -> SourcePosition {

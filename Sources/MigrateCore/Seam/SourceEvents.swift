@@ -167,6 +167,8 @@ public struct SnapshotStart: Sendable, Equatable {
     public var isResumed: Bool
     /// A key may come more than once; the last one counts.
     public var mayRepeat = false
+    /// It is of one shard of a cluster; the streams of the others go on behind it.
+    public var isPart = false
 
     /// A start from its parts.
     public init(

@@ -13,7 +13,7 @@ public enum SourcePosition: Sendable, Equatable {
 
     /// Whether everything up to `other` in the log that `other` speaks of lies before this.
     ///
-    /// Offsets of two histories of a Redis say nothing about each other.
+    /// Offsets of two histories of a Redis, or of a cluster's shard, say nothing about each other.
     ///
     /// - Parameter database: The database of the unit that ends at `other`; only Pika's logs need it.
     public func covers(_ other: SourcePosition, database: Int) -> Bool {
@@ -28,7 +28,7 @@ public enum SourcePosition: Sendable, Equatable {
             }
         case (.cluster(let mine), .cluster(let theirs)):
             if let end = mine.shards[theirs.shard], let wanted = theirs.shards[theirs.shard] {
-                end.offset >= wanted.offset
+                end.isHistory(of: wanted) && end.offset >= wanted.offset
             } else {
                 false
             }
@@ -43,19 +43,52 @@ extension SourcePosition {
     /// Whether everything that `other` has, in all logs, lies before this.
     public func coversAll(_ other: SourcePosition) -> Bool {
         if case .cluster(let mine) = self, case .cluster(let theirs) = other {
-            return theirs.shards.allSatisfy { mine.shards[$0.key]?.offset ?? 0 >= $0.value.offset }
+            return theirs.shards.allSatisfy { shard, wanted in
+                guard let end = mine.shards[shard] else { return wanted.offset == 0 }
+                return end.isHistory(of: wanted) && end.offset >= wanted.offset
+            }
         }
         guard case .pika(let theirs) = other else { return self.covers(other, database: 0) }
         return theirs.databases.keys.allSatisfy { self.covers(other, database: $0) }
     }
 
+    /// Whether this is as far as `other` in all logs: as ``coversAll(_:)``, but a Redis that was renamed
+    /// goes on counting, so the offsets alone decide.
+    public func reaches(_ other: SourcePosition) -> Bool {
+        switch (self, other) {
+        case (.redis(let mine), .redis(let theirs)): mine.offset >= theirs.offset
+        case (.cluster(let mine), .cluster(let theirs)):
+            theirs.shards.allSatisfy { mine.shards[$0.key]?.offset ?? 0 >= $0.value.offset }
+        default: self.coversAll(other)
+        }
+    }
+
     /// Whether what was read here may have what ends at `other`: as ``covers(_:database:)``, but a Redis
     /// that was renamed goes on counting, so the offset alone decides.
     public func mayHold(_ other: SourcePosition, database: Int) -> Bool {
-        guard case .redis(let mine) = self, case .redis(let theirs) = other else {
+        guard let mine = self.stream, let theirs = other.stream else {
             return self.covers(other, database: database)
         }
-        return mine.offset >= theirs.offset
+        if case .cluster(let all) = self, let place = all.shards[theirs.shard] {
+            return place.offset >= theirs.place.offset
+        }
+        return mine.shard == theirs.shard && mine.place.offset >= theirs.place.offset
+    }
+
+    /// The place of a cluster's other shards: this one's begins with a copy.
+    public var ofOtherShards: SourcePosition {
+        guard case .cluster(var places) = self else { return self }
+        places.shards[places.shard] = nil
+        return .cluster(places)
+    }
+
+    /// The place in the stream of a Redis: in a cluster, of the shard whose unit ends here.
+    var stream: (shard: Int, place: RedisPosition)? {
+        switch self {
+        case .redis(let place): (0, place)
+        case .cluster(let places): places.shards[places.shard].map { (places.shard, $0) }
+        case .pika, .file: nil
+        }
     }
 
     /// The later of both, log by log; of a Redis the one with the higher offset.
