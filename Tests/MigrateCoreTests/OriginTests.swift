@@ -49,3 +49,61 @@ struct OriginTests {
         #expect(KeyFilter().digest != filter.digest)
     }
 }
+
+@Suite("What a source of a two-way sync has lost")
+struct WriteTrailTests {
+    private let forth = OriginFilter(partner: "forth")
+    private static let echo = ["INCR a", "SET __pika_migrate:forth:0 x"]
+
+    private func at(_ id: String, _ offset: UInt64) -> RedisPosition {
+        RedisPosition(replicationID: id, offset: offset, database: 0)
+    }
+
+    private func unit(_ offset: UInt64, _ commands: [String]) -> SourceUnit {
+        let place = SourcePosition.redis(self.at("a", offset))
+        return SourceUnit(
+            commands: commands.map { text in
+                SourceCommand(
+                    database: 0, arguments: text.split(separator: " ").map { Array($0.utf8) })
+            }, isTransaction: commands.count > 1, start: place, end: place,
+            sourceTimeMilliseconds: 0)
+    }
+
+    @Test("Behind the last unit of the source's own clients nothing is lost; before it there is")
+    func ownAndEchoes() {
+        var trail = WriteTrail(origin: self.forth, at: 100)
+        trail.gave(self.unit(150, ["INCR own"]))
+        trail.gave(self.unit(200, Self.echo))
+        trail.gave(self.unit(210, ["SET __pika_migrate:forth:low x"]))
+        trail.gave(self.unit(220, ["DEL __pika_migrate:forth:0 __pika_migrate:forth:1"]))
+        let given = self.at("a", 220)
+        #expect(trail.loss(left: "a", at: 149, given: given) == .own)
+        #expect(trail.loss(left: "a", at: 150, given: given) == .echoes(self.at("a", 150)))
+        #expect(trail.loss(left: "a", at: 220, given: given) == nil)
+        #expect(trail.loss(left: "b", at: 10, given: given) == nil)
+        trail.gave(self.unit(230, ["DEL __pika_migrate:forth:0 own"]))
+        #expect(trail.loss(left: "a", at: 220, given: self.at("a", 230)) == .own)
+    }
+
+    @Test("What came before the run may be the clients' own; one way, everything is")
+    func unknown() {
+        let trail = WriteTrail(origin: self.forth, at: 100)
+        #expect(trail.loss(left: "a", at: 99, given: self.at("a", 200)) == .own)
+        var oneWay = WriteTrail()
+        oneWay.gave(self.unit(150, Self.echo))
+        #expect(oneWay.loss(left: "a", at: 199, given: self.at("a", 200)) == .own)
+    }
+
+    @Test("A source that is set back once more leaves the history before: its end is known")
+    func twice() {
+        var trail = WriteTrail(origin: self.forth, at: 100)
+        trail.renamed(
+            IdentityChange(
+                what: "", old: .redis(self.at("a", 200)), new: .redis(self.at("b", 150))))
+        let given = self.at("b", 300)
+        #expect(trail.loss(left: "a", at: 150, given: given) == .echoes(self.at("a", 150)))
+        // That history went no further.
+        #expect(trail.loss(left: "a", at: 151, given: given) == nil)
+        #expect(trail.loss(left: "b", at: 299, given: given) == .echoes(self.at("b", 299)))
+    }
+}

@@ -3,6 +3,7 @@ import Glibc
 import MigrateCore
 import NIOPosix
 import RedisSync
+import Synchronization
 import TestKit
 import Testing
 
@@ -67,11 +68,16 @@ private final class RealRedis {
 
 @Suite("Redis source, against redis-server", .enabled(if: RealRedis.executable != nil))
 struct RealRedisTests {
-    private static func source(_ port: Int, _ files: MemoryFileSystem) -> RedisSource {
+    private static func source(
+        _ port: Int, _ files: MemoryFileSystem,
+        resolve: (@Sendable () async throws(SourceError) -> RedisAddress)? = nil
+    ) -> RedisSource {
         var link = RedisLinkConfiguration(address: RedisAddress(host: "127.0.0.1", port: port))
         link.syncEveryMilliseconds = 10
-        return RedisSource(
-            RedisSourceConfiguration(link: link, spoolDirectory: "/spool", fileSystem: files))
+        var configuration = RedisSourceConfiguration(
+            link: link, spoolDirectory: "/spool", fileSystem: files)
+        configuration.resolve = resolve
+        return RedisSource(configuration)
     }
 
     private static func read(
@@ -134,6 +140,89 @@ struct RealRedisTests {
         #expect(absent.values.isEmpty)
         await source.stop()
         client.close()
+    }
+
+    /// Two servers with a key each, a source that follows the first one, and a switch.
+    private static func switched(
+        _ settings: [String]
+    ) async throws -> (servers: [RealRedis], clients: [RedisConnection], RedisSource, Switch) {
+        let first = try RealRedis(["--repl-diskless-sync-delay", "0"])
+        let servers = [first, try RealRedis(settings)]
+        var clients: [RedisConnection] = []
+        for (index, server) in servers.enumerated() {
+            clients.append(try await server.connect())
+            _ = try await clients[index].send("SET", "k", "of \(index)")
+        }
+        let place = Switch(servers[0].port)
+        let source = Self.source(servers[0].port, MemoryFileSystem()) {
+            RedisAddress(host: "127.0.0.1", port: place.port.withLock { $0 })
+        }
+        _ = try await source.start(.fresh)
+        _ = try await Self.read(source) { events in
+            events.contains { if case .snapshotEnd = $0 { true } else { false } }
+        }
+        // Whoever reads goes over to the second one; the link stays.
+        place.port.withLock { $0 = servers[1].port }
+        _ = try await clients[0].send("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        return (servers, clients, source, place)
+    }
+
+    private final class Switch: Sendable {
+        let port: Mutex<Int>
+        init(_ port: Int) { self.port = Mutex(port) }
+    }
+
+    private static func value(_ read: RefreshedKey) -> String? {
+        read.values.first?.chunks.first.map { String(decoding: $0.text(0), as: UTF8.self) }
+    }
+
+    @Test(
+        "A key read at a new server counts when the link has come there",
+        .timeLimit(.minutes(10)))
+    func readerGoesAhead() async throws {
+        let (servers, clients, source, _) = try await Self.switched([
+            "--repl-diskless-sync-delay", "0",
+        ])
+        let read = try await source.refresh(database: 0, key: Array("k".utf8))
+        #expect(Self.value(read) == "of 1")
+        let events = try await Self.read(source) { events in
+            events.contains { if case .snapshotEnd = $0 { true } else { false } }
+        }
+        let copies = events.compactMap {
+            if case .snapshotStart(let start) = $0 { start.position } else { nil }
+        }
+        // The copy that follows is of the history that was read.
+        #expect(copies.count == 1)
+        #expect(copies.first.map { read.position.covers($0, database: 0) } == true)
+        await source.stop()
+        for client in clients { client.close() }
+        withExtendedLifetime(servers) {}
+    }
+
+    @Test(
+        "A key read at a server that the link never comes to does not count: it is read where it is",
+        .timeLimit(.minutes(10)))
+    func readerComesBack() async throws {
+        // The second one never begins a copy: the link gets nothing of its history.
+        let (servers, clients, source, place) = try await Self.switched([
+            "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "3600",
+        ])
+        async let reading = source.refresh(database: 0, key: Array("k".utf8))
+        while true {
+            let stats = try await clients[1].send("INFO", "commandstats").text ?? ""
+            if stats.contains("cmdstat_get:calls=") { break }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        place.port.withLock { $0 = servers[0].port }
+        let read = try await reading
+        #expect(Self.value(read) == "of 0")
+        // The stream goes on in the same history.
+        _ = try await clients[0].send("SET", "k", "later")
+        let units = Self.units(try await Self.read(source) { !Self.units($0).isEmpty })
+        #expect(units.first.map { !read.position.covers($0.end, database: 0) } == true)
+        #expect(units.first.map { $0.end.covers(read.position, database: 0) } == true)
+        await source.stop()
+        for client in clients { client.close() }
     }
 
     @Test("A backlog that is overrun while we are away is a gap", .timeLimit(.minutes(10)))

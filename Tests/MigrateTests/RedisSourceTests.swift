@@ -16,21 +16,26 @@ private final class Follower {
     var source: RedisSource
     var events: [SourceEvent] = []
 
-    init(_ fake: FakeRedis, files: MemoryFileSystem = MemoryFileSystem(), password: String? = nil) {
+    init(
+        _ fake: FakeRedis, files: MemoryFileSystem = MemoryFileSystem(), password: String? = nil,
+        partner: String = ""
+    ) {
         self.fake = fake
         self.files = files
-        self.source = Self.source(fake, files, password)
+        self.source = Self.source(fake, files, password, partner: partner)
     }
 
     static func source(
-        _ fake: FakeRedis, _ files: MemoryFileSystem, _ password: String?
+        _ fake: FakeRedis, _ files: MemoryFileSystem, _ password: String?, partner: String = ""
     ) -> RedisSource {
         var link = RedisLinkConfiguration(
             address: RedisAddress(host: "127.0.0.1", port: fake.port),
             password: { password.map { Array($0.utf8) } })
         link.syncEveryMilliseconds = 10
-        return RedisSource(
-            RedisSourceConfiguration(link: link, spoolDirectory: "/spool", fileSystem: files))
+        var configuration = RedisSourceConfiguration(
+            link: link, spoolDirectory: "/spool", fileSystem: files)
+        configuration.origin = OriginFilter(partner: partner)
+        return RedisSource(configuration)
     }
 
     /// Reads until an event is what is waited for.
@@ -192,6 +197,54 @@ struct RedisSourceTests {
             while true { _ = try await follower.source.next() }
         }
         guard case .lostWrites = error else { throw error ?? .stopped }
+        await follower.source.stop()
+        await fake.stop()
+    }
+
+    @Test(
+        "Two-way: a source that lost only what the other job brought goes on where it left our history",
+        arguments: [true, false])
+    func lostEchoes(ownIsLost: Bool) async throws {
+        let fake = try await FakeRedis()
+        let own = FakeRedis.command("SET", "own", "1")
+        let echo =
+            FakeRedis.command("MULTI") + FakeRedis.command("SET", "e", "1")
+            + FakeRedis.command("SET", "__pika_migrate:forth:0", "m") + FakeRedis.command("EXEC")
+        let low = FakeRedis.command("SET", "__pika_migrate:forth:low", "m")
+        let stream = ownIsLost ? echo + own : own + echo
+        fake.answer(FakeRedis.fullSync(Follower.first, 100, FakeRedis.snapshot([])) + stream + low)
+        fake.answer(FakeRedis.fullSync(Follower.second, 300, FakeRedis.snapshot([("e", "0")])))
+        fake.answer(Array("+CONTINUE \(Follower.second)\r\n".utf8) + own)
+        let follower = Follower(fake, partner: "forth")
+        _ = try await follower.source.start(.fresh)
+        try await follower.readUnits(3)
+        // It still has what came first.
+        let left = 100 + (ownIsLost ? echo.count : own.count)
+        fake.state.withLock {
+            $0.info =
+                "master_replid:\(Follower.second)\r\nmaster_replid2:\(Follower.first)\r\n"
+                + "second_repl_offset:\(left + 1)\r\n"
+        }
+        fake.drop()
+        guard !ownIsLost else {
+            let error = await #expect(throws: SourceError.self) {
+                while true { _ = try await follower.source.next() }
+            }
+            guard case .lostWrites = error else { throw error ?? .stopped }
+            await follower.source.stop()
+            return await fake.stop()
+        }
+        try await follower.readUnits(4)
+        #expect(fake.requests("PSYNC").last == ["PSYNC", Follower.first, "\(left + 1)"])
+        #expect(follower.starts.count == 1)
+        let change = try #require(follower.changes.first)
+        #expect(change.goesBack && follower.changes.count == 1)
+        #expect(
+            change.new
+                == .redis(
+                    RedisPosition(
+                        replicationID: Follower.second, offset: UInt64(left), database: 0)))
+        #expect(follower.units[3].start == change.new)
         await follower.source.stop()
         await fake.stop()
     }

@@ -74,6 +74,60 @@ struct TwoWayProcessTests {
         #expect(try world.client(1).call("GET", "key:0") == .bulk(nil))
     }
 
+    /// Two Redis that follow each other; the second one has a file that it comes back from.
+    private func setBackWorld() throws -> (TwoWayWorld, [BlockingClient]) {
+        let world = try TwoWayWorld("redis", "redis")
+        try world.start(1)
+        try world.waitUntilFollowing(1)
+        try world.start(0)
+        try world.waitUntilFollowing(0)
+        let ends = [try world.client(0), try world.client(1)]
+        for number in 0..<20 {
+            #expect(ends[0].call("INCR", "count") == .integer(number + 1))
+            #expect(ends[1].call("INCR", "own") == .integer(number + 1))
+        }
+        try world.waitUntilEqual(seconds: 60)
+        // What the link lacks of a history that has no backlog any more is a gap.
+        try world.waitUntilReceived(1)
+        #expect(ends[1].call("SAVE") == .text("OK"))
+        return (world, ends)
+    }
+
+    @Test("A Redis that comes back from its file without what the other end wrote gets it again")
+    func setBack() throws {
+        let (world, ends) = try self.setBackWorld()
+        for number in 0..<50 {
+            #expect(ends[0].call("INCR", "count") == .integer(20 + number + 1))
+            #expect(ends[0].call("RPUSH", "list", "\(number)") == .integer(number + 1))
+        }
+        try world.waitUntilEqual(seconds: 60)
+        try world.waitUntilReceived(1)
+        try world.restart(1)
+        let back = try world.client(1)
+        for number in 0..<50 {
+            #expect(ends[0].call("INCR", "count") == .integer(70 + number + 1))
+            #expect(back.call("RPUSH", "behind", "\(number)") == .integer(number + 1))
+        }
+        try world.waitUntilEqual(seconds: 60)
+        #expect(back.call("GET", "count") == .bulk("120"))
+        #expect(back.call("LLEN", "list") == .integer(50))
+        #expect(ends[0].call("LLEN", "behind") == .integer(50))
+        for index in 0...1 { #expect(world.stop(index) == 0) }
+    }
+
+    @Test("A Redis that lost what its own clients wrote ends its job with code 6: nobody can tell")
+    func lostOwnWrites() throws {
+        let (world, ends) = try self.setBackWorld()
+        #expect(ends[1].call("INCR", "own") == .integer(21))
+        try world.waitUntilEqual(seconds: 60)
+        try world.waitUntilReceived(1)
+        try world.restart(1)
+        #expect(world.waitForExit(1) == 6)
+        #expect(world.log(1).contains("empty the end that lost writes"), "\(world.log(1))")
+        // What it lost is still where it was brought.
+        #expect(ends[0].call("GET", "own") == .bulk("21"))
+    }
+
     @Test("A history gap of a two-way sync ends the run with code 6: a copy would undo writes")
     func gap() throws {
         let world = try TwoWayWorld("redis", "redis")
@@ -153,6 +207,12 @@ private final class TwoWayWorld {
 
     func kill(_ index: Int) { self.tools[index]?.kill() }
     func waitForExit(_ index: Int) -> Int32 { self.tools[index]?.waitForExit() ?? -1 }
+    func log(_ index: Int) -> String { self.tools[index]?.log ?? "" }
+
+    func stop(_ index: Int) -> Int32 {
+        self.tools[index]?.signal(SIGTERM)
+        return self.waitForExit(index)
+    }
 
     func restart(_ index: Int) throws {
         self.redis[index]?.kill()
@@ -169,6 +229,24 @@ private final class TwoWayWorld {
             usleep(10_000)
         }
         throw ProcessFailure(text: "no copy:\n\(self.tools[index]?.log ?? "")")
+    }
+
+    /// Waits until the tool says that it has all that a Redis has written.
+    func waitUntilReceived(_ index: Int) throws {
+        func number(_ text: Substring?) -> UInt64? { text.flatMap { UInt64($0) } }
+        for _ in 0..<6_000 {
+            guard case .bulk(let info?)? = try self.client(index).call("INFO", "replication") else {
+                break
+            }
+            let lines = info.split(whereSeparator: \.isNewline)
+            let place = lines.first { $0.hasPrefix("slave0:") }?.split(separator: ",")
+                .first { $0.hasPrefix("offset=") }?.dropFirst("offset=".count)
+            let end = lines.first { $0.hasPrefix("master_repl_offset:") }?
+                .split(separator: ":").last
+            if let place = number(place), let end = number(end), place >= end { return }
+            usleep(10_000)
+        }
+        throw ProcessFailure(text: "the tool lacks a part of the stream")
     }
 
     func waitUntilEqual(seconds: Int) throws {

@@ -183,6 +183,27 @@ extension Engine {
         }
     }
 
+    /// The source has another name from here on; that is written down before anything behind it is
+    /// applied.
+    func take(_ change: IdentityChange) async throws(RunError) {
+        await self.drain()
+        guard !Task.isCancelled else { throw .stopped }
+        self.meter.note([PlanNote("identity-change \(change.what)")])
+        guard change.goesBack else {
+            try await self.keeper.commit(.stream(change.new))
+            return try await self.readAnew(self.router.renamed(change), end: change.new)
+        }
+        // The markers are ahead of what comes, and the target has all that they tell of: that is
+        // written down first, as they go before the new place is. A key that was read is left as it
+        // is: what the source has of it may be older by what it gets again.
+        self.meter.note([PlanNote("source-set-back")])
+        try await self.keeper.commit(.stream(change.old))
+        try await self.state.removeMarkers(
+            workers: self.queues.count, databases: self.targetDatabases())
+        self.router.restart(change.new)
+        try await self.keeper.commit(.stream(change.new))
+    }
+
     // MARK: - Emptying
 
     private func flush(_ databases: [Int], _ unit: SourceUnit) async throws(RunError) {

@@ -161,11 +161,7 @@ final class Engine {
                 throw .stopped
             }
         case .identityChange(let change):
-            await self.drain()
-            guard !Task.isCancelled else { throw .stopped }
-            try await self.keeper.commit(.stream(change.new))
-            self.meter.note([PlanNote("identity-change \(change.what)")])
-            try await self.readAnew(self.router.renamed(change), end: change.new)
+            try await self.take(change)
             place = .stream(change.new)
         case .notice(let notice): self.meter.note([PlanNote(notice.kind)])
         case .end: break

@@ -225,6 +225,7 @@ public final class Job: Sendable {
         var configuration = self.redisConfiguration(link, spool: spool)
         configuration.resolve = resolve
         configuration.allowsClusterNode = isShard
+        configuration.origin = self.filter.origin
         return RedisSource(configuration)
     }
 

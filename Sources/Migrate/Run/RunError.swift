@@ -65,7 +65,8 @@ public enum RunError: Error, Sendable, Equatable, CustomStringConvertible {
             case .lostWrites(_, let source):
                 .history(
                     "the source has less than was applied (\(source)): what it lost is in the target."
-                        + " lost-writes = \"follow\" takes over the source's data")
+                        + " lost-writes = \"follow\" takes over the source's data; in a two-way sync"
+                        + " stop both jobs, empty the end that lost writes, and begin both anew")
             case .stranger(let text): .history(text)
             case .outOfSpace(let text): .outOfSpace(text)
             case .io(let text): .io(text)

@@ -176,12 +176,13 @@ final class RedisLinkCore: Sendable {
     }
 
     func begin(id: String?, offset: UInt64) throws(SpoolError) {
+        // Before the generation can be seen: whoever reads it may want another start.
+        self.state.withLock { $0.start = nil }
         try self.spool.beginGeneration(
             SpoolOrigin(
                 sourceID: id ?? "", startOffset: offset, database: 0, hasSnapshot: true,
                 receivedAtMilliseconds: self.configuration.wallClockMilliseconds()))
         self.state.withLock {
-            $0.start = nil
             $0.status.fullSyncs += 1
             $0.status.phase = .waitingForSnapshot
         }
@@ -244,6 +245,8 @@ public final class RedisLink: Sendable {
     private let core: RedisLinkCore
     private let group: MultiThreadedEventLoopGroup
     private let resolve: (@Sendable () async throws(SourceError) -> RedisAddress)?
+    /// The connection under way.
+    private let channel = Mutex<(any Channel)?>(nil)
 
     /// A link that has not begun.
     ///
@@ -267,6 +270,15 @@ public final class RedisLink: Sendable {
 
     /// Limits what is acknowledged (`ack = "applied"`); nil = whatever is durable in the spool.
     public func acknowledge(upTo offset: UInt64?) { self.core.acknowledge(upTo: offset) }
+
+    /// Gives the connection up, and asks for the stream from a place of which the spool has more.
+    func restart(at start: RedisStart) {
+        self.core.restart(at: start)
+        self.reconnect()
+    }
+
+    /// Gives the connection up for a new one, to wherever the server is then.
+    func reconnect() { self.channel.withLock { $0 }?.close(promise: nil) }
 
     /// Follows until the task is cancelled, or trying again makes no sense.
     public func run() async throws(RedisLinkFailure) {
@@ -326,6 +338,8 @@ public final class RedisLink: Sendable {
             return .lost("can't connect to \(address): \(error)")
         }
         core.countConnection()
+        self.channel.withLock { $0 = channel }
+        defer { self.channel.withLock { $0 = nil } }
         channel.read()
         let watch = self.watch(channel, address)
         defer { watch?.cancel() }

@@ -21,6 +21,8 @@ public struct RedisSourceConfiguration: Sendable {
     public var followsLostWrites = false
     /// A node of a cluster is followed for itself.
     public var allowsClusterNode = false
+    /// What the other direction of a two-way sync brought can be lost: it brings it again.
+    public var origin = OriginFilter()
     /// The spool's files.
     public var fileSystem: any FileSystem
 
@@ -52,6 +54,10 @@ public actor RedisSource: Source {
     private var idleAt: SourcePosition?
     private var lastPhase: SourcePhase?
 
+    /// What the source can lose without harm.
+    private var trail: WriteTrail
+    /// The history of which an earlier place was asked for last.
+    private var wentBackIn = ""
     /// A part of another snapshot is in the target: what the next one lacks must go.
     private var startsOver = false
     /// The next snapshot's start is not said yet.
@@ -77,6 +83,7 @@ public actor RedisSource: Source {
     /// A source that has not begun.
     public init(_ configuration: RedisSourceConfiguration) {
         self.configuration = configuration
+        self.trail = WriteTrail(origin: configuration.origin)
         let link = configuration.link
         let resolve = configuration.resolve
         self.refresher = RedisRefresh { () async throws(RedisConnectionError) in
@@ -192,6 +199,7 @@ public actor RedisSource: Source {
         case .stream(let position):
             guard case .redis(let position) = position else { return nil }
             self.given = position
+            self.trail.restart(at: position.offset)
             if let found = spool.find(id: position.replicationID, offset: position.offset) {
                 try self.beginStream(spool, found, position)
                 return nil
@@ -335,6 +343,7 @@ public actor RedisSource: Source {
         }
         let end = self.position(view.origin, database: decoding.streamDatabase)
         self.given = end
+        self.trail.restart(at: end.offset)
         do throws(SpoolError) {
             try self.beginStream(spool, view.number, end)
         } catch { throw Self.sourceError(error) }
@@ -364,17 +373,20 @@ public actor RedisSource: Source {
                 throw Self.sourceError(error)
             }
             if let block {
-                if let change = decoding.rename(reader.sourceID) { events.append(change) }
+                if let change = decoding.rename(reader.sourceID) {
+                    events.append(self.noted(change))
+                }
                 decoding.feed(block.bytes)
                 bytes += block.bytes.count
                 lastTime = block.receivedAtMilliseconds
                 while let unit = try decoding.next(sourceTimeMilliseconds: lastTime) {
+                    self.trail.gave(unit)
                     events.append(.unit(unit))
                 }
                 continue
             }
             if let id = spool.currentID(of: generation), let change = decoding.rename(id) {
-                events.append(change)
+                events.append(self.noted(change))
             }
             if decoding.end != self.idleAt {
                 self.idleAt = decoding.end
@@ -409,7 +421,7 @@ public actor RedisSource: Source {
             if let given = self.given, given.replicationID != place.replicationID {
                 let change = IdentityChange(
                     what: "replication id", old: .redis(given), new: .redis(place))
-                events = [.identityChange(change)]
+                events = [self.noted(.identityChange(change))]
             }
             do throws(SpoolError) { try self.beginStream(spool, view.number, place) } catch {
                 throw Self.sourceError(error)
@@ -421,9 +433,15 @@ public actor RedisSource: Source {
         var reason: SnapshotReason = self.startsOver ? .historyGap : .firstCopy
         if let given = self.given {
             reason = .historyGap
-            if let text = await self.lostWrites(given, view.origin) {
+            switch await self.loss(given, view.origin) {
+            case nil: break
+            case .echoes(let place) where self.goBack(to: place, in: view.origin.sourceID):
+                self.reading = .between(after: view.number)
+                return []
+            case .own, .echoes:
                 guard self.configuration.followsLostWrites else {
-                    throw .lostWrites(applied: .redis(given), source: text)
+                    throw .lostWrites(
+                        applied: .redis(given), source: "it left our history before what we have")
                 }
                 reason = .lostWrites
             }
@@ -460,16 +478,30 @@ public actor RedisSource: Source {
     /// Proof that the source has less of our history than was given out; nil = there is none.
     ///
     /// A new id alone proves nothing: a restart of old servers begins one with all data in place.
-    private func lostWrites(_ given: RedisPosition, _ origin: SpoolOrigin) async -> String? {
-        if origin.sourceID == given.replicationID, origin.startOffset < given.offset {
-            return "its history ends at \(origin.startOffset)"
-        }
+    private func loss(_ given: RedisPosition, _ origin: SpoolOrigin) async -> WriteTrail.Loss? {
+        if origin.sourceID == given.replicationID, origin.startOffset < given.offset { return .own }
         guard let info = try? await self.refresher.info("replication"),
-            info["master_replid2"] == given.replicationID,
-            let end = info["second_repl_offset"].flatMap({ UInt64($0) }), end > 0,
-            end - 1 < given.offset
+            let id = info["master_replid2"],
+            let end = info["second_repl_offset"].flatMap({ UInt64($0) }), end > 0
         else { return nil }
-        return "it left our history at \(end - 1)"
+        return self.trail.loss(left: id, at: end - 1, given: given)
+    }
+
+    /// Asks for the stream from where the source left our history, in place of a copy; once in each of
+    /// its histories, as its backlog may not reach so far.
+    private func goBack(to place: RedisPosition, in history: String) -> Bool {
+        guard self.wentBackIn != history else { return false }
+        self.wentBackIn = history
+        self.link?.restart(
+            at: RedisStart(
+                id: place.replicationID, offset: place.offset,
+                database: UInt64(clamping: place.database)))
+        return true
+    }
+
+    private func noted(_ event: SourceEvent) -> SourceEvent {
+        if case .identityChange(let change) = event { self.trail.renamed(change) }
+        return event
     }
 
     // MARK: - The other calls
@@ -485,9 +517,30 @@ public actor RedisSource: Source {
         }
     }
 
-    /// Reads a key in a transaction of the source.
+    /// How long it is waited before a key is read again.
+    static let readPause = Duration.milliseconds(50)
+
+    /// Reads a key in a transaction of the source; waits while the link is in another history than
+    /// whoever reads.
     public func refresh(database: Int, key: [UInt8]) async throws(SourceError) -> RefreshedKey {
-        try await self.refresher.read(database: database, key: key)
+        var agreement = ReadAgreement()
+        while true {
+            if let error = self.ending.withLock({ $0 }) { throw error }
+            let read = try await self.refresher.read(database: database, key: key)
+            guard case .redis(let place) = read.position, let link = self.link,
+                let spool = self.spool
+            else { return read }
+            let status = link.status
+            let step = agreement.judge(
+                read: place.replicationID, received: spool.sourceID,
+                isStreaming: status.phase == .streaming, isHeld: status.held != nil)
+            if step == .take { return read }
+            if step == .reconnect { link.reconnect() }
+            // Over a connection of its own: to whatever is the server by now.
+            await self.refresher.close()
+            try? await Task.sleep(for: Self.readPause)
+            if Task.isCancelled { throw .stopped }
+        }
     }
 
     /// Numbers of link and spool.

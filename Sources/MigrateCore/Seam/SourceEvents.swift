@@ -181,7 +181,7 @@ public struct SnapshotStart: Sendable, Equatable {
     }
 }
 
-/// A change of the source's identity; nothing of the history is lost.
+/// A change of the source's identity; nothing is lost of the history that is not elsewhere.
 public struct IdentityChange: Sendable, Equatable {
     /// What is different, by name.
     public var what: String
@@ -196,6 +196,14 @@ public struct IdentityChange: Sendable, Equatable {
         self.what = what
         self.old = old
         self.new = new
+    }
+
+    /// The source lost what follows the new place, and nothing of it was its own: it comes again.
+    public var goesBack: Bool {
+        guard let old = self.old.stream?.place, let new = self.new.stream?.place else {
+            return false
+        }
+        return new.offset < old.offset
     }
 }
 
