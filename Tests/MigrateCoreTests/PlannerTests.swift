@@ -103,6 +103,25 @@ struct PlannerTests {
             try self.text(self.plan("PKSETEXAT k 1 v", target: Self.redis)) == ["DEL k"])
     }
 
+    @Test(
+        "What writes streams or deadlines of fields is refused by name, or counted and left out",
+        arguments: ["XADD s 1-1 f v", "XGROUP CREATE s g 0", "HPEXPIREAT h 1 FIELDS 1 f"])
+    func unsupportedKinds(command: String) throws {
+        for target in [Self.redis, Self.pika] {
+            let refusal = try #require(throws: PlanRefusal.self) {
+                try self.plan(command, target: target)
+            }
+            #expect(refusal.reason.contains(String(command.prefix { $0 != " " })))
+            var policy = PlanPolicy()
+            policy.stream = .skip
+            policy.fieldDeadline = .drop
+            let plan = try self.plan(command, target: target, policy: policy)
+            #expect(self.text(plan) == [])
+            let name = command.hasPrefix("X") ? "stream" : "field-deadline"
+            #expect(plan.notes == [PlanNote(name)])
+        }
+    }
+
     @Test("Deadlines behind 2038 are cut, dropped or refused for a Pika")
     func farDeadlines() throws {
         let far = "EXPIREAT k 4102444800"

@@ -12,9 +12,7 @@ extension Planner {
             return self.target.product == .redis && !self.target.missing.contains(name)
                 ? [arguments] : nil
         case .stream:
-            if self.target.product == .redis, !self.target.missing.contains(name) {
-                return [arguments]
-            }
+            // Whatever the target knows: of a stream that the copy left out, it would have the rest.
             guard self.policy.stream == .skip else {
                 throw PlanRefusal("the source sent \(name.uppercased()); [policy] stream is fail")
             }
