@@ -42,6 +42,10 @@ class CallbackLogger : public rocksdb::Logger {
 constexpr int kLevel0FilesBeforeSlowing = 16;
 constexpr int kLevel0FilesBeforeStop = 32;
 
+// What a compaction reads of a file at once. Block by block, as RocksDB does when not told, it
+// costs a SET among many keys a sixth more CPU in all.
+constexpr size_t kCompactionReadBytes = 512 << 10;
+
 class Listener : public rocksdb::EventListener {
   public:
     Listener(const pk_hooks &hooks, std::shared_ptr<std::atomic<int32_t>> stall)
@@ -100,6 +104,7 @@ rocksdb::DBOptions StoreOptionsOf(const pk_options &from, const pk_env &env) {
     options.max_subcompactions = static_cast<uint32_t>(from.max_subcompactions);
     options.max_manifest_file_size = 64 << 20;
     options.bytes_per_sync = 1 << 20;
+    options.compaction_readahead_size = kCompactionReadBytes;
     options.stats_dump_period_sec = 0;
     options.stats_persist_period_sec = 0;
     options.skip_stats_update_on_db_open = true;
