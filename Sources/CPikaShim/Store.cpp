@@ -105,6 +105,7 @@ rocksdb::DBOptions StoreOptionsOf(const pk_options &from, const pk_env &env) {
     options.max_manifest_file_size = 64 << 20;
     options.bytes_per_sync = 1 << 20;
     options.compaction_readahead_size = kCompactionReadBytes;
+    options.allow_mmap_reads = from.maps_files != 0;
     options.stats_dump_period_sec = 0;
     options.stats_persist_period_sec = 0;
     options.skip_stats_update_on_db_open = true;

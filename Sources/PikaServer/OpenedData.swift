@@ -127,6 +127,7 @@ struct OpenedData: Sendable {
         options.targetFileBytes = settings.targetFileBytes
         options.rowCacheBytes = settings.rowCacheBytes / max(1, settings.databases)
         options.blockBytes = settings.blockSizeBytes
+        options.mapsFiles = settings.mapsFiles
         options.maxOpenFiles = settings.maxCacheFiles
         options.compression =
             switch settings.compression {

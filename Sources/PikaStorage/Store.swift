@@ -377,6 +377,7 @@ extension StoreOptions {
             options.block_bytes = blockBytes
             options.bloom_bits = Int32(bloomBitsPerKey)
             options.optimize_filters_for_hits = optimizeFiltersForHits ? 1 : 0
+            options.maps_files = mapsFiles ? 1 : 0
             options.max_open_files = Int32(maxOpenFiles)
             options.disable_auto_compactions = disableAutoCompactions ? 1 : 0
             options.background_jobs = Int32(backgroundJobs)

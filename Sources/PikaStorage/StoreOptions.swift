@@ -62,6 +62,11 @@ public struct StoreOptions: Equatable, Sendable {
     public var rowCacheBytes = 8 << 20
     /// Leave out the filter blocks of the last level (GET of missing keys gets dearer).
     public var optimizeFiltersForHits = false
+    /// Read table files through mappings.
+    ///
+    /// A block that the system has in memory costs no call and no copy then. An error of the disk ends
+    /// the process, where it would else be one reply's.
+    public var mapsFiles = false
     /// Table files kept open; -1 for all.
     public var maxOpenFiles = 5000
     /// No compaction on its own.

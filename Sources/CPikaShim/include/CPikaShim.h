@@ -96,6 +96,7 @@ typedef struct pk_options {
     size_t block_bytes;
     int32_t bloom_bits;
     int32_t optimize_filters_for_hits;
+    int32_t maps_files;
     int32_t max_open_files;
     int32_t disable_auto_compactions;
     int32_t background_jobs;

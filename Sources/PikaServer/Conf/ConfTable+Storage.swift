@@ -100,6 +100,13 @@ extension ConfTable {
             "block-size", .bytes(4096, 512...16_777_216, into: \.blockSizeBytes), unit: "bytes",
             commented: true, "Size of a block in the stores' files."),
         ConfItem(
+            "mmap-reads", .flag(false, into: \.mapsFiles), from: .ours, commented: true,
+            """
+            Reads the stores' files through mappings: GETs among more data than the caches hold are a
+            third faster, if memory has room for the files. An error of the disk ends the server
+            then, where one command would fail; tools count the mapped pages as the server's.
+            """),
+        ConfItem(
             "target-file-size-base",
             .bytes(20_971_520, 1_048_576...(1 << 40), into: \.targetFileBytes), unit: "bytes",
             "Size of the files of the stores' first level."),

@@ -44,6 +44,7 @@ public struct Settings: Sendable {
     package internal(set) var blockCacheBytes = 0
     package internal(set) var rowCacheBytes = 0
     package internal(set) var blockSizeBytes = 0
+    package internal(set) var mapsFiles = false
     package internal(set) var maxCacheFiles = 0
     package internal(set) var compression = ""
     package internal(set) var backgroundJobs = 0
