@@ -126,7 +126,7 @@ final class RawSocket {
 
     init(port: Int) throws {
         self.descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var limit = timeval(tv_sec: 10, tv_usec: 0)
+        var limit = timeval(tv_sec: 60, tv_usec: 0)
         setsockopt(
             self.descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         guard Self.withAddress(port: port, { connect(self.descriptor, $0, $1) }) == 0 else {
@@ -300,11 +300,14 @@ struct FakeReplica {
         return chips
     }
 
+    /// Questions, 50 ms apart: on a busy machine a snapshot may take its time.
+    static let listLimit = 2_400
+
     /// Lists the snapshot; asks again while it is made.
     func list(
         _ files: RawSocket, database: String = "db0", wanted: SnapshotID? = nil
     ) throws -> FileListResponse {
-        for _ in 0..<100 {
+        for _ in 0..<Self.listLimit {
             files.send(
                 .list(
                     FileListRequest(
