@@ -1,18 +1,23 @@
 import MigrateCore
 import Testing
 
-@Suite("Whose writes are not sent on")
-struct OriginTests {
-    private func unit(_ commands: String...) -> SourceUnit {
+extension SourceUnit {
+    /// Commands of words separated by spaces, at a place of the history "a".
+    fileprivate init(_ commands: [String], at offset: UInt64 = 1) {
         let place = SourcePosition.redis(
-            RedisPosition(replicationID: "a", offset: 1, database: 0))
-        return SourceUnit(
+            RedisPosition(replicationID: "a", offset: offset, database: 0))
+        self.init(
             commands: commands.map { text in
                 SourceCommand(
                     database: 0, arguments: text.split(separator: " ").map { Array($0.utf8) })
             }, isTransaction: commands.count > 1, start: place, end: place,
             sourceTimeMilliseconds: 0)
     }
+}
+
+@Suite("Whose writes are not sent on")
+struct OriginTests {
+    private func unit(_ commands: String...) -> SourceUnit { SourceUnit(commands) }
 
     @Test("A unit with the partner's mark is left out, every other one is sent on")
     func marks() {
@@ -60,13 +65,7 @@ struct WriteTrailTests {
     }
 
     private func unit(_ offset: UInt64, _ commands: [String]) -> SourceUnit {
-        let place = SourcePosition.redis(self.at("a", offset))
-        return SourceUnit(
-            commands: commands.map { text in
-                SourceCommand(
-                    database: 0, arguments: text.split(separator: " ").map { Array($0.utf8) })
-            }, isTransaction: commands.count > 1, start: place, end: place,
-            sourceTimeMilliseconds: 0)
+        SourceUnit(commands, at: offset)
     }
 
     @Test("Behind the last unit of the source's own clients nothing is lost; before it there is")
