@@ -95,6 +95,7 @@ extension Database {
                 throw error
             }
             touchExistingWatches()
+            events.forgetDeadlines()
             return try removeAllLocked(empty)
         }
         hasLeftovers.store(true, ordering: .relaxed)

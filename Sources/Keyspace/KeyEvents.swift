@@ -105,7 +105,8 @@ public final class KeyWaiter: Sendable {
     }
 }
 
-/// Who wants to know about writes to single keys of a database: watches and waiters.
+/// Who wants to know about writes to single keys of a database: watches, waiters, and whoever is to
+/// be told of keys whose time is over.
 ///
 /// Costs the write path one load while there is nobody.
 public final class KeyEvents: Sendable {
@@ -119,11 +120,14 @@ public final class KeyEvents: Sendable {
         var waiters: [Waited: [KeyWaiter]] = [:]
         var waiterCount = 0
         var watchCount = 0
+        var remembersDeadlines = false
     }
 
     private let listeners = Mutex(Listeners())
     private let hasListeners = Atomic<Bool>(false)
     private let waiting = Atomic<Int>(0)
+    private let deadlines = Mutex<DeadlineQueue?>(nil)
+    private let hasDeadlines = Atomic<Bool>(false)
 
     /// True if a write has to be reported.
     @inline(__always) var isActive: Bool { hasListeners.load(ordering: .relaxed) }
@@ -134,7 +138,67 @@ public final class KeyEvents: Sendable {
     private func update(_ listeners: Listeners) {
         waiting.store(listeners.waiterCount, ordering: .relaxed)
         hasListeners.store(
-            listeners.waiterCount + listeners.watchCount > 0, ordering: .sequentiallyConsistent)
+            listeners.waiterCount + listeners.watchCount > 0 || listeners.remembersDeadlines,
+            ordering: .sequentiallyConsistent)
+    }
+
+    // MARK: Deadlines
+
+    /// True while deadlines that are set are remembered.
+    @inline(__always)
+    public var remembersDeadlines: Bool { hasDeadlines.load(ordering: .relaxed) }
+
+    /// Keys whose deadlines are remembered, and how many found no room.
+    public var deadlineCounts: (remembered: Int, missed: UInt64) {
+        deadlines.withLock { ($0?.count ?? 0, $0?.missedCount ?? 0) }
+    }
+
+    /// Begins to remember the deadlines that are set from now on, or forgets all.
+    public func setRemembersDeadlines(_ remembers: Bool, now: Int64) {
+        listeners.withLock { listeners in
+            guard listeners.remembersDeadlines != remembers else { return }
+            listeners.remembersDeadlines = remembers
+            deadlines.withLock { $0 = remembers ? DeadlineQueue(now: now) : nil }
+            hasDeadlines.store(remembers, ordering: .relaxed)
+            update(listeners)
+        }
+    }
+
+    /// Forgets all keys: the database is emptied.
+    func forgetDeadlines() { deadlines.withLock { $0?.removeAll() } }
+
+    /// Takes out remembered keys whose deadlines lie before `now`, `limit` of them at most.
+    public func takeDue(now: Int64, limit: Int) -> [DeadlineQueue.Due] {
+        deadlines.withLock { $0?.takeDue(now: now, limit: limit) } ?? []
+    }
+
+    /// Takes out a remembered key if its deadline lies before `now`.
+    public func takeDue(_ key: Bytes, now: Int64) -> DeadlineQueue.Due? {
+        deadlines.withLock { queue in
+            guard queue != nil else { return nil }
+            return queue?.takeDue(Array(key), now: now)
+        }
+    }
+
+    fileprivate func noteDeadline(
+        _ effect: Effect, _ words: UnsafeBufferPointer<Bytes>, count: Int64
+    ) {
+        guard count > 0, words.count > 1 else { return }
+        deadlines.withLock { queue in
+            switch effect {
+            case .pksetexat, .expireat:
+                guard words.count > 2, let deadline = Numbers.integer(words[2]) else { return }
+                if deadline > 0 {
+                    queue?.set(Array(words[1]), deadline: deadline)
+                } else {
+                    queue?.remove(Array(words[1]))
+                }
+            case .set, .setnx, .getset, .delvx, .persist: queue?.remove(Array(words[1]))
+            case .del, .unlink:
+                for word in words.dropFirst() { queue?.remove(Array(word)) }
+            default: break
+            }
+        }
     }
 
     // MARK: Watches
@@ -241,6 +305,7 @@ extension KeyEvents {
     /// Reports an item about to be applied: touches watches; returns the key that got elements, if
     /// anybody may wait for it.
     func note(_ effect: Effect, _ words: UnsafeBufferPointer<Bytes>, count: Int64) -> KeySignal? {
+        if remembersDeadlines { noteDeadline(effect, words, count: count) }
         switch effect {
         case .del, .unlink:
             if count > 0 { for word in words.dropFirst() { touch(word) } }
