@@ -120,6 +120,7 @@ extension BitCommands {
         } else {
             try x.writePatch(x.key, place, [on ? byte | mask : byte & ~mask])
         }
+        if before != on || place >= length { x.notify(.setbit, x.key) }
         x.reply.integer(before ? 1 : 0)
     }
 
@@ -286,11 +287,16 @@ extension BitCommands {
             }
         }
         let destination = x[2]
+        let hadDisplaced = !x.displaced.isEmpty
         try x.removeDisplaced()
         if result.isEmpty {
-            if try x.strings.exists(destination, now: x.now) { try x.perform(.del, destination) }
+            if try hadDisplaced || x.strings.exists(destination, now: x.now) {
+                try x.perform(.del, destination)
+                x.notify(.del, destination)
+            }
         } else {
             try result.withUnsafeBytes { _ = try x.perform(.set, destination, $0) }
+            x.notify(.set, destination)
         }
         x.reply.integer(longest)
     }

@@ -59,10 +59,12 @@ extension BitCommands {
         try x.limit(steps.count)
         var value = try x.copyOfValue(x.key).value ?? []
         var written: Range<Int>?
+        var changes = false
         if let end = steps.filter({ $0.action != .get }).map({ $0.offset + $0.width }).max() {
             let bytes = (end + 7) / 8
             try x.limitBytes(bytes)
             if value.count < bytes {
+                changes = true
                 value.append(contentsOf: repeatElement(0, count: bytes - value.count))
             }
         }
@@ -81,6 +83,7 @@ extension BitCommands {
                     continue
                 }
                 step.write(fitted, to: &value)
+                if fitted != old { changes = true }
                 if step.action == .increment { answer = fitted }
                 let bytes = step.offset / 8..<(step.offset + step.width + 7) / 8
                 let low = min(written?.lowerBound ?? bytes.lowerBound, bytes.lowerBound)
@@ -89,7 +92,10 @@ extension BitCommands {
             }
             x.reply.integer(Int64(truncatingIfNeeded: answer))
         }
-        if let written { try x.writePatch(x.key, written.lowerBound, Array(value[written])) }
+        if let written {
+            try x.writePatch(x.key, written.lowerBound, Array(value[written]))
+            if changes { x.notify(.setbit, x.key) }
+        }
     }
 
     private static func bitfieldSteps(

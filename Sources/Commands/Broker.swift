@@ -42,6 +42,9 @@ final class Broker: Sendable {
     /// Subscriptions of all clients; none is the usual case, and costs a publisher nothing.
     private let total = Atomic<Int>(0)
 
+    /// True while anybody subscribes to anything.
+    var hasSubscribers: Bool { self.total.load(ordering: .relaxed) > 0 }
+
     func add(_ kind: TopicKind, _ name: [UInt8], _ client: ClientRecord) {
         self.state.withLock { $0.topics[kind.rawValue][name, default: [:]][client.id] = client }
         self.total.add(1, ordering: .relaxed)
@@ -190,9 +193,10 @@ final class Subscriptions {
     }
 }
 
-/// A message that is sent when the writes of its transaction are committed.
-struct DeferredMessage {
-    var kind: TopicKind
-    var channel: [UInt8]
-    var message: [UInt8]
+/// What is sent when the writes in front of it are committed.
+enum DeferredMessage {
+    /// A message of PUBLISH.
+    case published(TopicKind, channel: [UInt8], message: [UInt8])
+    /// A keyspace event.
+    case event(KeyspaceEvent, database: Int, key: [UInt8])
 }

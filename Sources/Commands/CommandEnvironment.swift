@@ -21,6 +21,8 @@ public final class CommandEnvironment: Sendable {
     public let needsPassword = Atomic<Bool>(false)
     /// True when keys of another type are errors, as in Redis (`wrong-type-check`).
     public let checksTypes = Atomic<Bool>(false)
+    /// Which keyspace events are published, as the bits of `EventClasses`; 0 = none.
+    let eventClasses = Atomic<UInt32>(0)
     /// Longest reply of KEYS and SCAN, in bytes (`max-client-response-size`).
     public let maxReplyBytes = Atomic<Int>(1 << 30)
 

@@ -147,6 +147,7 @@ extension CommandProcessor {
         let x = self.execution
         precondition(self.place == .loop, "a group of the pool waits for its commit")
         x.pointee.group.discard()
+        x.pointee.messages = []
         x.pointee.reply.truncate(to: self.batch.output)
         let requests = self.batch.input..<end
         client.closesAfterReply = false
@@ -165,6 +166,8 @@ extension CommandProcessor {
         self.groups[group.database.index] = nil
         let work = SlowWork(
             self.environment, client, stalled: group, reply: reply, replies: self.batch.replies)
+        work.messages = x.pointee.messages
+        x.pointee.messages = []
         work.closes = closes
         // The group must not be touched any more by this loop.
         self.selectGroup(client.database)
@@ -175,6 +178,7 @@ extension CommandProcessor {
     func failBatch(_ text: String, replies: Int) {
         let x = self.execution
         x.pointee.group.discard()
+        x.pointee.messages = []
         x.pointee.reply.truncate(to: self.batch.output)
         for _ in 0..<replies { x.pointee.reply.error(text) }
     }

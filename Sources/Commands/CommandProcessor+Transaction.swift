@@ -160,7 +160,6 @@ extension CommandProcessor {
             transaction.needsPool = true
             return .batchToPool
         case .failed(let text):
-            x.pointee.messages = []
             self.failBatch(text, replies: self.batch.replies + 1)
         case .done:
             if transaction.writes { x.pointee.group.endAtomic() }
@@ -242,6 +241,7 @@ extension CommandProcessor {
             x.pointee.now = x.pointee.group.now
             do {
                 if let refusal = self.refusal(row, request.row, client, true) { throw refusal }
+                try self.beginNotices(row)
                 try self.checkTypes(row)
                 try row.pointee.handler(&x.pointee)
                 if x.pointee.reply.hasOverflowed { return self.overflow() }
@@ -249,6 +249,7 @@ extension CommandProcessor {
             } catch let error as CommandError {
                 if x.pointee.reply.hasOverflowed { return self.overflow() }
                 x.pointee.reply.truncate(to: replyStart)
+                self.dropNotices()
                 if case .deferToPool = error { return .tooMuch }
                 x.pointee.replyError(error)
             } catch {
@@ -352,10 +353,13 @@ extension CommandProcessor {
             }
             if case .failed(let text) = run {
                 group.discard()
+                x.pointee.messages = []
                 return text
             }
             if transaction.writes { group.endAtomic() }
-            switch group.commit() {
+            let outcome = group.commit()
+            self.sendMessages(outcome)
+            switch outcome {
             case .nothing: return nil
             case .committed(let position):
                 self.wait(for: position, of: group.database)

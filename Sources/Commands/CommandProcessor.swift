@@ -430,6 +430,7 @@ extension CommandProcessor {
         // Sampled by the group at its first use after a commit, so not before this point.
         x.pointee.now = x.pointee.group.now
         do {
+            try self.beginNotices(row)
             try self.checkTypes(row)
             if row.pointee.flags.contains(.suspend) {
                 try self.outsideOfGate { try row.pointee.handler(&x.pointee) }
@@ -439,6 +440,7 @@ extension CommandProcessor {
         } catch let error as CommandError {
             if x.pointee.reply.hasOverflowed { return self.endOverflow(replyStart) }
             x.pointee.reply.truncate(to: replyStart)
+            self.dropNotices()
             switch error {
             case .deferToPool:
                 // It counts where it is executed.
@@ -453,6 +455,7 @@ extension CommandProcessor {
             self.failBatch(errorText(of: error), replies: self.batch.replies + 1)
         }
         if x.pointee.reply.hasOverflowed { return self.endOverflow(replyStart) }
+        self.endNotices()
         self.noteExecuted(client)
         if client.closesAfterReply { return .close }
         if client.database != x.pointee.group.database.index { self.selectGroup(client.database) }

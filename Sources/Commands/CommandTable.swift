@@ -70,6 +70,7 @@ struct HotRow {
     let arity: Int
     let keys: KeyPositions
     let types: TypeRule
+    let reads: ReadRule
 }
 
 /// The hot rows at a fixed place, so that reading one copies nothing.
@@ -84,7 +85,7 @@ private final class HotRows: @unchecked Sendable {
                 at: index,
                 to: HotRow(
                     handler: row.handler, flags: row.flags, arity: row.arity, keys: row.keys,
-                    types: TypeRule(row)))
+                    types: TypeRule(row), reads: ReadRule(row)))
         }
     }
 

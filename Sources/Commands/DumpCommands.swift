@@ -132,6 +132,12 @@ extension DumpCommands {
             guard !isOver else { return }
             try write(&x, key, kind, list, deadline)
         }
+        if !isOver {
+            x.notifyNew(key)
+            x.notify(.restore, key)
+        } else if isTaken {
+            x.notify(.del, key)
+        }
         x.reply.ok()
     }
 

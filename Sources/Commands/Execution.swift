@@ -32,6 +32,8 @@ public struct Execution: ~Copyable {
     var scanned = 0
     /// True between the commands of EXEC: nothing waits there.
     var isInTransaction = false
+    /// What the command has to tell about its keys.
+    var notices = Notices()
     /// Messages that wait for the commit.
     var messages: [DeferredMessage] = []
     /// Where the log ends behind what the command committed itself.
@@ -288,9 +290,11 @@ extension Execution {
     private mutating func commitSlice(_ body: (inout Execution) throws -> Void) throws -> Bool {
         for _ in 0..<2 {
             self.now = self.group.now
+            self.messages = []
             do {
                 try body(&self)
             } catch {
+                self.messages = []
                 self.group.discard()
                 throw error
             }
@@ -298,6 +302,7 @@ extension Execution {
             case .nothing: return false
             case .committed(let position):
                 self.committedEnd = position
+                if !self.messages.isEmpty { self.sendMessages() }
                 return true
             case .prepareAgain: break
             case .failed(let error): throw error

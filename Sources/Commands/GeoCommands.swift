@@ -33,7 +33,7 @@ extension GeoCommands {
         }
         for index in stride(from: options.first, to: x.count, by: 3) { _ = try x.geohash(index) }
         try x.limit(words / 3)
-        if options.isPlain,
+        if options.isPlain, !x.notices.isOn,
             words == 3 || !SortedSetCommands.namesMemberTwice(x, from: 4, step: 3)
         {
             x.reply.integer(try x.performAsSent(.geoadd))

@@ -310,7 +310,9 @@ extension GeoSearchCommands {
             withScoreText(score) { result.append($0) }
             result.append(members[hit.member])
         }
-        try x.storeElements(.zadd, result.list(), wordsPerElement: 2, into: destination)
+        let event: KeyspaceEvent =
+            x[0].isWord("geosearchstore") ? .geosearchstore : .georadiusstore
+        try x.storeElements(.zadd, result.list(), wordsPerElement: 2, event, into: destination)
         x.reply.integer(hits.count)
     }
 }

@@ -14,7 +14,11 @@ enum HashCommands {
         CommandRow(
             "hsetnx", arity: 4, flags: [.write, .growsData, .fast], keys: .one, group: .hash,
             since: "2.0.0", summary: "Sets a field of a hash when it does not exist.",
-            handler: { x in x.reply.integer(try x.performAsSent(.hsetnx)) }),
+            handler: { x in
+                let set = try x.performAsSent(.hsetnx)
+                if set > 0 { x.notify(.hset, x.key) }
+                x.reply.integer(set)
+            }),
         CommandRow(
             "hget", arity: 3, flags: [.readonly, .fast], keys: .one, group: .hash,
             since: "2.0.0", summary: "Returns the value of a field.", handler: hget),
@@ -51,7 +55,9 @@ enum HashCommands {
             summary: "Deletes fields of a hash.",
             handler: { x in
                 try x.limit(x.count - 2)
-                x.reply.integer(try x.performAsSent(.hdel))
+                let deleted = try x.performAsSent(.hdel)
+                if deleted > 0 { try x.notifyTaken(.hdel, x.key) }
+                x.reply.integer(deleted)
             }),
         CommandRow(
             "hincrby", arity: 4, flags: [.write, .growsData, .fast], keys: .one, group: .hash,
@@ -68,15 +74,18 @@ extension HashCommands {
         guard x.count % 2 == 0 else { throw CommandError.arity("hset") }
         if x.count == 4 {
             x.reply.integer(try x.performAsSent(.hset))
+            x.notify(.hset, x.key)
             return
         }
         x.reply.integer(try setPairs(&x))
+        x.notify(.hset, x.key)
     }
 
     static func hmset(_ x: inout Execution) throws {
         guard x.count % 2 == 0 else { throw CommandError.arity("hmset") }
         try x.limit(x.count / 2)
         try x.performAsSent(.hmset)
+        x.notify(.hset, x.key)
         x.reply.ok()
     }
 
@@ -147,6 +156,7 @@ extension HashCommands {
         try withDecimal(sum) { text in
             _ = try x.perform(.hset, x.key, x[2], text)
         }
+        x.notify(.hincrby, x.key)
         x.reply.integer(sum)
     }
 
@@ -166,6 +176,7 @@ extension HashCommands {
         if let fault { throw fault }
         let text = x.collector.list()[0]
         try x.perform(.hset, x.key, x[2], text)
+        x.notify(.hincrbyfloat, x.key)
         x.reply.bulk(text)
     }
 }

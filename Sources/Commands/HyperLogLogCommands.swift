@@ -65,18 +65,24 @@ enum HyperLogLogCommands {
         if expiry == 0 { try requireRegisters(x, x.key) }
         if x.count == 2 {
             // Real Pika would empty a HyperLogLog that is there.
-            if expiry == nil { try x.performAsSent(.pfadd) }
+            if expiry == nil {
+                try x.performAsSent(.pfadd)
+                x.notify(.pfadd, x.key)
+            }
             x.reply.integer(expiry == nil ? 1 : 0)
             return
         }
         guard let expiry = expiry.map(Int64.init), var merged = old else {
-            x.reply.integer(try x.performAsSent(.pfadd))
+            let changed = try x.performAsSent(.pfadd)
+            if changed > 0 { x.notify(.pfadd, x.key) }
+            x.reply.integer(changed)
             return
         }
         // The item `pfadd` would remove the deadline.
         let before = merged.estimate
         for index in 2..<x.count { merged.add(x[index]) }
         try store(&x, x.key, merged, expiry: expiry)
+        if merged.estimate != before { x.notify(.pfadd, x.key) }
         x.reply.integer(merged.estimate != before ? 1 : 0)
     }
 
@@ -114,6 +120,7 @@ enum HyperLogLogCommands {
             }
         }
         try store(&x, x.key, joined ?? HyperLogLog(registers: .none), expiry: expiry)
+        x.notify(.pfadd, x.key)
         x.reply.ok()
     }
 }

@@ -73,7 +73,9 @@ enum KeyCommands {
 extension KeyCommands {
     static func delete(_ x: inout Execution, _ effect: Effect) throws {
         if x.count == 2 {
-            x.reply.integer(try x.performAsSent(effect))
+            let deleted = try x.performAsSent(effect)
+            if deleted > 0 { x.notify(.del, x.key) }
+            x.reply.integer(deleted)
             return
         }
         try x.limit(x.count - 1)
@@ -81,14 +83,22 @@ extension KeyCommands {
         if x.count - 1 > ExecutionPlace.sliceLimit, x.mayRunInSlices {
             let keys = x.rest(from: 1)
             x.reply.integer(
-                try x.inSlices(keys) { x, key in try x.perform(effect, word: word, key) })
+                try x.inSlices(keys) { x, key in try deleteOne(&x, effect, word, key) })
             return
         }
         var deleted: Int64 = 0
         try x.atomically { x in
-            for index in 1..<x.count { deleted += try x.perform(effect, word: word, x[index]) }
+            for index in 1..<x.count { deleted += try deleteOne(&x, effect, word, x[index]) }
         }
         x.reply.integer(deleted)
+    }
+
+    private static func deleteOne(
+        _ x: inout Execution, _ effect: Effect, _ word: Bytes, _ key: Bytes
+    ) throws -> Int64 {
+        let deleted = try x.perform(effect, word: word, key)
+        if deleted > 0 { x.notify(.del, key) }
+        return deleted
     }
 
     static func exists(_ x: inout Execution) throws {
@@ -110,7 +120,9 @@ extension KeyCommands {
             return
         }
         let changed: Int64
+        var event = KeyspaceEvent.expire
         if x.isOver(deadline) {
+            event = .del
             changed = try x.perform(.del, x.key)
         } else if asSent, x.count == 3 {
             changed = try x.performAsSent(.expireat)
@@ -120,11 +132,14 @@ extension KeyCommands {
                 try x.perform(.expireat, key, text)
             }
         }
+        if changed > 0 { x.notify(event, x.key) }
         x.reply.integer(changed)
     }
 
     static func persist(_ x: inout Execution) throws {
-        x.reply.integer(try x.performAsSent(.persist))
+        let changed = try x.performAsSent(.persist)
+        if changed > 0 { x.notify(.persist, x.key) }
+        x.reply.integer(changed)
     }
 
     static func timeToLive(_ x: inout Execution, unit: Int64) throws {

@@ -322,6 +322,9 @@ extension KeyspaceCommands {
                 try write(&x, source, from: key, to: destination)
                 try x.perform(.del, key)
             }
+            x.notifyNew(destination)
+            x.notify(.renameFrom, key)
+            x.notify(.renameTo, destination)
         }
         if onlyIfAbsent { x.reply.integer(1) } else { x.reply.ok() }
     }
@@ -359,6 +362,8 @@ extension KeyspaceCommands {
             if isTaken { try x.perform(.del, destination) }
             try write(&x, source, from: key, to: destination)
         }
+        x.notifyNew(destination)
+        x.notify(.copyTo, destination)
         x.reply.integer(1)
     }
 }

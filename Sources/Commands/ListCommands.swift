@@ -58,15 +58,18 @@ enum ListCommands {
 extension ListCommands {
     static func push(_ x: inout Execution, _ effect: Effect) throws {
         try x.limit(x.count - 2)
-        x.reply.integer(try x.performAsSent(effect))
+        let length = try x.performAsSent(effect)
+        if length > 0 { x.notify(effect.pushEvent, x.key) }
+        x.reply.integer(length)
     }
 
     static func pop(_ x: inout Execution, _ effect: Effect, _ name: StaticString) throws {
         guard x.count <= 3 else { throw CommandError.arity("\(name)") }
         let fromLeft = effect == .lpop
+        let event: KeyspaceEvent = fromLeft ? .lpop : .rpop
         guard x.count == 3 else {
             try x.lists.withEnd(x.key, fromLeft ? .left : .right, now: x.now) { x.bulkOrNull($0) }
-            try x.performAsSent(effect)
+            if try x.performAsSent(effect) > 0 { try x.notifyTaken(event, x.key) }
             return
         }
         let wanted = try x.positive(2)
@@ -83,6 +86,7 @@ extension ListCommands {
         guard taken > 0 else { return }
         try ListMoveCommands.writeElements(&x, x.key, fromLeft ? .left : .right, taken)
         try x.performAsSent(effect)
+        try x.notifyTaken(event, x.key)
     }
 
     static func lindex(_ x: inout Execution) throws {
@@ -118,13 +122,16 @@ extension ListCommands {
         let index = try x.integer(2)
         guard index < length, index >= -length else { throw CommandError.indexOutOfRange }
         try x.performAsSent(.lset)
+        x.notify(.lset, x.key)
         x.reply.ok()
     }
 
     static func lrem(_ x: inout Execution) throws {
         _ = try x.integer(2)
         try x.limit(try x.lists.count(x.key, now: x.now))
-        x.reply.integer(try x.performAsSent(.lrem))
+        let removed = try x.performAsSent(.lrem)
+        if removed > 0 { try x.notifyTaken(.lrem, x.key) }
+        x.reply.integer(removed)
     }
 
     static func ltrim(_ x: inout Execution) throws {
@@ -134,13 +141,24 @@ extension ListCommands {
         // Trimmed to nothing, the list gets a new version, whatever its length.
         if kept > 0 { try x.limit(try x.lists.count(x.key, now: x.now) - kept) }
         try x.takesAway(.lists)
+        let isThere = try x.notices.isOn && x.lists.count(x.key, now: x.now) > 0
         try x.performAsSent(.ltrim)
+        if isThere { try x.notifyTaken(.ltrim, x.key) }
         x.reply.ok()
     }
 
     static func linsert(_ x: inout Execution) throws {
         guard x[2].isWord("before") || x[2].isWord("after") else { throw CommandError.syntax }
         try x.limit(try x.lists.count(x.key, now: x.now))
-        x.reply.integer(try x.performAsSent(.linsert))
+        let length = try x.performAsSent(.linsert)
+        if length > 0 { x.notify(.linsert, x.key) }
+        x.reply.integer(length)
+    }
+}
+
+extension Effect {
+    /// The event of LPUSH, RPUSH, LPUSHX and RPUSHX.
+    fileprivate var pushEvent: KeyspaceEvent {
+        self == .lpush || self == .lpushx ? .lpush : .rpush
     }
 }

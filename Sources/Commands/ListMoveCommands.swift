@@ -83,6 +83,8 @@ extension ListMoveCommands {
                 try x.perform(push, word: words?.push ?? push.word.bytes, target, element)
             }
         }
+        x.notify(targetEnd == .left ? .lpush : .rpush, target)
+        try x.notifyTaken(sourceEnd == .left ? .lpop : .rpop, source)
         x.reply.bulk(element)
         return true
     }
@@ -148,11 +150,12 @@ extension ListMoveCommands {
     /// Logs `lpop key` or `rpop key`, with the count when it is not one.
     static func take(_ x: inout Execution, _ key: Bytes, _ end: ListEnd, _ count: Int) throws {
         let effect: Effect = end == .left ? .lpop : .rpop
-        guard count != 1 else {
+        if count == 1 {
             try x.perform(effect, key)
-            return
+        } else {
+            try withDecimal(Int64(count)) { _ = try x.perform(effect, key, $0) }
         }
-        try withDecimal(Int64(count)) { _ = try x.perform(effect, key, $0) }
+        try x.notifyTaken(end == .left ? .lpop : .rpop, key)
     }
 
     /// Replies with `count` elements from an end of a list that has so many.

@@ -99,7 +99,7 @@ extension PubSubCommands {
         if x.isInTransaction || x.group.hasWrites {
             x.reply.integer(broker.receiverCount(kind, x[1]))
             x.messages.append(
-                DeferredMessage(kind: kind, channel: Array(x[1]), message: Array(x[2])))
+                .published(kind, channel: Array(x[1]), message: Array(x[2])))
         } else {
             x.reply.integer(broker.publish(kind, x[1], x[2]))
         }
@@ -131,25 +131,6 @@ extension PubSubCommands {
             ])
         } else {
             throw x.unknownSubcommand("PUBSUB")
-        }
-    }
-}
-
-extension CommandProcessor {
-    /// The writes in front of deferred messages are committed, or given up.
-    func sendMessages(_ outcome: CommitOutcome) {
-        let messages = self.execution.pointee.messages
-        self.execution.pointee.messages = []
-        switch outcome {
-        case .nothing, .committed, .stalled: break
-        case .busy, .prepareAgain, .failed: return
-        }
-        for message in messages {
-            message.channel.withUnsafeBytes { channel in
-                message.message.withUnsafeBytes {
-                    _ = self.environment.broker.publish(message.kind, channel, $0)
-                }
-            }
         }
     }
 }

@@ -199,7 +199,10 @@ extension RangeCommands {
     ) throws -> Int64 {
         let kinds = try x.keys.kinds(key, now: x.now)
         guard kinds.has(kind) else { return 0 }
-        if kinds == StoreKinds(kind) { return try x.perform(.del, key) }
+        if kinds == StoreKinds(kind) {
+            x.notify(.del, key)
+            return try x.perform(.del, key)
+        }
         var escaped: [UInt8] = []
         for byte in key {
             escaped.append(UInt8(ascii: "\\"))

@@ -16,14 +16,18 @@ enum SetCommands {
             since: "1.0.0", summary: "Adds members to a set.",
             handler: { x in
                 try x.limit(x.count - 2)
-                x.reply.integer(try x.performAsSent(.sadd))
+                let added = try x.performAsSent(.sadd)
+                if added > 0 { x.notify(.sadd, x.key) }
+                x.reply.integer(added)
             }),
         CommandRow(
             "srem", arity: -3, flags: [.write, .fast], keys: .one, group: .set, since: "1.0.0",
             summary: "Removes members from a set.",
             handler: { x in
                 try x.limit(x.count - 2)
-                x.reply.integer(try x.performAsSent(.srem))
+                let removed = try x.performAsSent(.srem)
+                if removed > 0 { try x.notifyTaken(.srem, x.key) }
+                x.reply.integer(removed)
             }),
         CommandRow(
             "scard", arity: 2, flags: [.readonly, .fast], keys: .one, group: .set,
@@ -140,7 +144,8 @@ extension SetCommands {
         if !x.key.equals(x[2]) {
             try x.atomically { x in
                 try x.perform(.srem, x.key, member)
-                try x.perform(.sadd, x[2], member)
+                try x.notifyTaken(.srem, x.key)
+                if try x.perform(.sadd, x[2], member) > 0 { x.notify(.sadd, x[2]) }
             }
         }
         x.reply.integer(1)
@@ -212,6 +217,7 @@ extension SetCommands {
             try x.takesAway(.sets)
             try x.atomically { x in try x.performInItems(.srem, members, wordsPerElement: 1) }
         }
+        try x.notifyTaken(.spop, x.key)
         if x.count == 3 { x.reply.set(members.count) }
         for member in members { x.reply.bulk(member) }
     }
@@ -246,7 +252,18 @@ extension SetCommands {
 // MARK: - Several sets
 
 extension SetCommands {
-    enum Combination { case intersection, union, difference }
+    enum Combination {
+        case intersection, union, difference
+
+        /// What is told of the destination.
+        var event: KeyspaceEvent {
+            switch self {
+            case .intersection: .sinterstore
+            case .union: .sunionstore
+            case .difference: .sdiffstore
+            }
+        }
+    }
 
     static func combine(_ x: inout Execution, _ combination: Combination) throws {
         let start = x.reply.count
@@ -267,7 +284,7 @@ extension SetCommands {
             return true
         }
         let members = x.collector.list()
-        try x.storeElements(.sadd, members, wordsPerElement: 1)
+        try x.storeElements(.sadd, members, wordsPerElement: 1, combination.event)
         x.reply.integer(members.count)
     }
 
@@ -321,15 +338,20 @@ extension SetCommands {
 
 extension Execution {
     /// Replaces a key, by default the one in `arguments[1]`: `del`, then items of `effect` of
-    /// limited size, as one atomic group.
+    /// limited size, as one atomic group; `event` tells of it, if anything is stored.
     mutating func storeElements(
         _ effect: Effect, _ words: UnsafeBufferPointer<Bytes>, wordsPerElement: Int,
-        into destination: Bytes? = nil
+        _ event: KeyspaceEvent, into destination: Bytes? = nil
     ) throws {
         let key = destination ?? self.key
         try self.replacing { x in
-            try x.perform(.del, key)
+            let deleted = try x.perform(.del, key)
             try x.performInItems(effect, words, wordsPerElement: wordsPerElement, on: key)
+            if !words.isEmpty {
+                x.notify(event, key)
+            } else if deleted > 0 {
+                x.notify(.del, key)
+            }
         }
     }
 

@@ -212,6 +212,11 @@ extension SortCommands {
             if isTaken { try x.perform(.del, destination) }
             if list.count > 0 { try x.writeElements(list, .lists, to: destination) }
         }
+        if list.count > 0 {
+            x.notify(.sortstore, destination)
+        } else if isTaken {
+            x.notify(.del, destination)
+        }
         x.reply.integer(list.count)
     }
 }

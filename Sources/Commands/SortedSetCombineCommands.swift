@@ -4,7 +4,18 @@ import RESP
 
 /// Unions, intersections and differences of sorted sets; plain sets take part with the score 1.
 enum SortedSetCombineCommands {
-    enum Combination { case union, intersection, difference }
+    enum Combination {
+        case union, intersection, difference
+
+        /// What is told of the destination.
+        var event: KeyspaceEvent {
+            switch self {
+            case .union: .zunionstore
+            case .intersection: .zinterstore
+            case .difference: .zdiffstore
+            }
+        }
+    }
 
     static let rows: [CommandRow] = [
         CommandRow(
@@ -187,7 +198,8 @@ extension SortedSetCombineCommands {
             withScoreText(score) { x.collector.append($0) }
             member.withUnsafeBytes { x.collector.append($0) }
         }
-        try x.storeElements(.zadd, x.collector.list(), wordsPerElement: 2)
+        try x.storeElements(
+            .zadd, x.collector.list(), wordsPerElement: 2, combination.event)
         x.reply.integer(result.count)
     }
 

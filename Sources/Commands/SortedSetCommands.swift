@@ -20,7 +20,9 @@ enum SortedSetCommands {
             since: "1.2.0", summary: "Removes members from a sorted set.",
             handler: { x in
                 try x.limit(x.count - 2)
-                x.reply.integer(try x.performAsSent(.zrem))
+                let removed = try x.performAsSent(.zrem)
+                if removed > 0 { try x.notifyTaken(.zrem, x.key) }
+                x.reply.integer(removed)
             }),
         CommandRow(
             "zcard", arity: 2, flags: [.readonly, .fast], keys: .one, group: .sortedSet,
@@ -130,7 +132,10 @@ extension SortedSetCommands {
         try options.check(pairs: words / 2)
         for index in stride(from: options.first, to: x.count, by: 2) { _ = try x.double(index) }
         try x.limit(words / 2)
-        if options.isPlain, words == 2 || !namesMemberTwice(x, from: 3, step: 2) {
+        // The count of the item does not tell whether scores have changed.
+        if options.isPlain, !x.notices.isOn,
+            words == 2 || !namesMemberTwice(x, from: 3, step: 2)
+        {
             x.reply.integer(try x.performAsSent(.zadd))
             return
         }
@@ -188,6 +193,7 @@ extension SortedSetCommands {
                 try x.writeScore(x.key, x[member], score)
             }
         }
+        if added + changed > 0 { x.notify(options.increments ? .zincr : .zadd, x.key) }
         if !options.increments {
             x.reply.integer(options.countsChanges ? added + changed : added)
         } else if let result {
@@ -205,6 +211,7 @@ extension SortedSetCommands {
         let score = (current ?? 0) + delta
         guard !score.isNaN else { throw notANumber }
         try x.writeScore(x.key, x[3], score)
+        if score != current { x.notify(.zincr, x.key) }
         x.score(score)
     }
 }
@@ -275,6 +282,7 @@ extension SortedSetCommands {
         let isNested = x.reply.version == .resp3 && x.count == 3
         try writeEnd(&x, x.key, highest: effect == .zpopmax, taken, isNested: isNested)
         try x.performAsSent(effect)
+        try x.notifyTaken(effect == .zpopmax ? .zpopmax : .zpopmin, x.key)
     }
 
     /// Replies with `count` members from one end, without taking them.
@@ -357,11 +365,12 @@ extension SortedSetCommands {
         _ x: inout Execution, _ key: Bytes, highest: Bool, _ count: Int
     ) throws {
         let effect: Effect = highest ? .zpopmax : .zpopmin
-        guard count != 1 else {
+        if count == 1 {
             try x.perform(effect, key)
-            return
+        } else {
+            try withDecimal(Int64(count)) { _ = try x.perform(effect, key, $0) }
         }
-        try withDecimal(Int64(count)) { _ = try x.perform(effect, key, $0) }
+        try x.notifyTaken(highest ? .zpopmax : .zpopmin, key)
     }
 
     static func removeByRank(_ x: inout Execution) throws {
@@ -369,7 +378,7 @@ extension SortedSetCommands {
         _ = try x.integer(3)
         try x.limit(try x.zsets.count(x.key, now: x.now))
         try x.takesAway(.zsets)
-        x.reply.integer(try x.performAsSent(.zremrangebyrank))
+        try remove(&x, .zremrangebyrank, .zremrangebyrank)
     }
 
     static func removeByScore(_ x: inout Execution) throws {
@@ -377,7 +386,7 @@ extension SortedSetCommands {
         _ = try parseScoreBound(x[3])
         try x.limit(try x.zsets.count(x.key, now: x.now))
         try x.takesAway(.zsets)
-        x.reply.integer(try x.performAsSent(.zremrangebyscore))
+        try remove(&x, .zremrangebyscore, .zremrangebyscore)
     }
 
     static func removeByLex(_ x: inout Execution) throws {
@@ -385,6 +394,14 @@ extension SortedSetCommands {
         _ = try parseLexBound(x[3])
         try x.limit(try x.zsets.count(x.key, now: x.now))
         try x.takesAway(.zsets)
-        x.reply.integer(try x.performAsSent(.zremrangebylex))
+        try remove(&x, .zremrangebylex, .zremrangebylex)
+    }
+
+    private static func remove(
+        _ x: inout Execution, _ effect: Effect, _ event: KeyspaceEvent
+    ) throws {
+        let removed = try x.performAsSent(effect)
+        if removed > 0 { try x.notifyTaken(event, x.key) }
+        x.reply.integer(removed)
     }
 }

@@ -123,7 +123,7 @@ extension SortedSetRangeCommands {
         x.scanned = 0
         x.collector.clear()
         try visit(&x, options)
-        try x.storeElements(.zadd, x.collector.list(), wordsPerElement: 2)
+        try x.storeElements(.zadd, x.collector.list(), wordsPerElement: 2, .zrangestore)
         x.reply.integer(x.scanned)
     }
 

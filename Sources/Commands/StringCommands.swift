@@ -97,6 +97,7 @@ extension StringCommands {
         if x.count == 3 {
             try x.removeDisplaced()
             try x.performAsSent(.set)
+            x.notify(.set, x.key)
             x.reply.ok()
             return
         }
@@ -108,6 +109,7 @@ extension StringCommands {
         let isPlain = x.count == 4 && (x[3].isWord("nx") || x[3].isWord("xx"))
         guard isPlain || x.count == 5 && x[3].isWord("vx") else { return false }
         let outcome = try x.performAsSent(.set)
+        if outcome == 1 { x.notify(.set, x.key) }
         if !isPlain {
             x.reply.integer(outcome)
         } else if outcome == 1 {
@@ -187,6 +189,8 @@ extension StringCommands {
         if writes {
             let kept = options.keepsDeadline && exists ? oldExpiry : 0
             try x.writeString(key, value, expiry: options.deadline ?? kept)
+            x.notify(.set, key)
+            if options.deadline != nil { x.notify(.expire, key) }
         }
         guard !options.returnsOld || x.reply.count == replyStart else { return }
         if case .ifEqual = options.condition {
@@ -200,6 +204,7 @@ extension StringCommands {
 
     static func setnx(_ x: inout Execution) throws {
         let written = x.displaced.isEmpty ? try x.perform(.setnx, x.key, x[2]) : 0
+        if written > 0 { x.notify(.set, x.key) }
         x.reply.integer(written)
     }
 
@@ -208,6 +213,8 @@ extension StringCommands {
         guard seconds > 0 else { throw CommandError.badExpiry("setex") }
         let deadline = try x.deadline(inSeconds: seconds, "setex")
         try x.writeString(x.key, x[3], expiry: deadline)
+        x.notify(.set, x.key)
+        x.notify(.expire, x.key)
         x.reply.ok()
     }
 
@@ -216,6 +223,8 @@ extension StringCommands {
         guard milliseconds > 0 else { throw CommandError.badExpiry("psetex") }
         let deadline = try x.deadline(inMilliseconds: milliseconds, "psetex")
         try x.writeString(x.key, x[3], expiry: deadline)
+        x.notify(.set, x.key)
+        x.notify(.expire, x.key)
         x.reply.ok()
     }
 
@@ -226,12 +235,15 @@ extension StringCommands {
         }
         try x.removeDisplaced()
         try x.performAsSent(.pksetexat)
+        x.notify(.set, x.key)
+        if deadline > 0 { x.notify(.expire, x.key) }
         x.reply.ok()
     }
 
     static func getset(_ x: inout Execution) throws {
         try x.strings.withValue(x.key, now: x.now) { value, _ in x.bulkOrNull(value) }
         try x.performAsSent(.getset)
+        x.notify(.set, x.key)
     }
 
     static func delvx(_ x: inout Execution) throws {
@@ -240,7 +252,10 @@ extension StringCommands {
             guard let value else { return }
             outcome = value.equals(x[2]) ? 1 : -1
         }
-        if outcome == 1 { try x.performAsSent(.delvx) }
+        if outcome == 1 {
+            try x.performAsSent(.delvx)
+            x.notify(.del, x.key)
+        }
         x.reply.integer(outcome)
     }
 }
@@ -295,6 +310,7 @@ extension StringCommands {
             let whole = x.collector.list()[0]
             try x.writeString(key, whole, expiry: expiry)
         }
+        x.notify(.append, key)
         x.reply.integer(newLength)
     }
 
@@ -338,9 +354,11 @@ extension StringCommands {
         let expiry = try x.strings.expiry(x.key, now: x.now) ?? 0
         if expiry == 0, !patch.contains(0) {
             x.reply.integer(try x.performAsSent(.setrange))
+            x.notify(.setrange, x.key)
             return
         }
         try x.writePatch(x.key, Int(offset), Array(patch))
+        x.notify(.setrange, x.key)
         x.reply.integer(max(oldLength ?? 0, Int(offset) + patch.count))
     }
 }
@@ -361,6 +379,7 @@ extension StringCommands {
         let (sum, overflow) = current.addingReportingOverflow(delta)
         guard !overflow else { throw CommandError.overflow }
         try withDecimal(sum) { text in try x.writeString(key, text, expiry: expiry) }
+        x.notify(.incrby, key)
         x.reply.integer(sum)
     }
 
@@ -386,6 +405,7 @@ extension StringCommands {
         if let fault { throw fault }
         let text = x.collector.list()[0]
         try x.writeString(key, text, expiry: expiry)
+        x.notify(.incrbyfloat, key)
         x.reply.bulk(text)
     }
 }
@@ -455,6 +475,7 @@ extension StringCommands {
         try x.removeDisplaced()
         for index in stride(from: 1, to: x.count, by: 2) {
             try x.perform(.set, x[index], x[index + 1])
+            x.notify(.set, x[index])
         }
     }
 }

@@ -45,6 +45,7 @@ extension StringValueCommands {
                 // `del` would delete the other types under this name too.
                 _ = try x.perform(.delvx, key, value)
             }
+            x.notify(.del, key)
             x.reply.bulk(value)
         }
     }
@@ -82,14 +83,18 @@ extension StringValueCommands {
     ) throws {
         guard try x.isOnlyString(key) else {
             try x.writeString(key, value, expiry: deadline)
+            x.notify(deadline == 0 ? .persist : .expire, key)
             return
         }
         if deadline == 0 {
             try x.perform(.persist, key)
+            x.notify(.persist, key)
         } else if x.isOver(deadline) {
             try x.perform(.del, key)
+            x.notify(.del, key)
         } else {
             try withDecimal(deadline) { _ = try x.perform(.expireat, key, $0) }
+            x.notify(.expire, key)
         }
     }
 }

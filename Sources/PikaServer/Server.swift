@@ -15,6 +15,8 @@ public final class Server: Sendable {
     private static let backgroundThreads = 2
     /// How often rates are computed and schedules are looked at.
     private static let sampleSeconds: Int64 = 5
+    /// How often keys whose time is over are looked for, while somebody is to be told.
+    private static let expiryCheckMilliseconds: Int64 = 100
     /// How often idle connections are looked for.
     private static let idleCheckSeconds: Int64 = 1
     /// How long clients have to take the replies that are owed when the server stops.
@@ -138,6 +140,7 @@ public final class Server: Sendable {
             administration.checkMemory()
             administration.maintenance.runSchedule(conf.settings, now: .current())
         }
+        startExpiryTimer()
         let idleCheck = TimeAmount.seconds(Self.idleCheckSeconds)
         for future in network.loops.forEach({ loop in
             loop.repeatEvery(idleCheck) { loop in
@@ -149,6 +152,29 @@ public final class Server: Sendable {
         }) {
             try? future.wait()
         }
+    }
+
+    private func startExpiryTimer() {
+        let environment = environment
+        let slowPool = network.slowPool
+        let isLooking = Flag()
+        let delay = TimeAmount.milliseconds(Self.expiryCheckMilliseconds)
+        network.group.next().scheduleRepeatedTask(initialDelay: delay, delay: delay) { _ in
+            guard environment.remembersDeadlines, isLooking.raise() else { return }
+            slowPool.submit { _ in
+                environment.publishExpired()
+                isLooking.lower()
+            }
+        }
+    }
+
+    /// True while something is going on.
+    private final class Flag: Sendable {
+        private let isRaised = Atomic<Bool>(false)
+
+        /// False if it was raised already.
+        func raise() -> Bool { !isRaised.exchange(true, ordering: .acquiring) }
+        func lower() { isRaised.store(false, ordering: .releasing) }
     }
 
     /// Takes over what CONFIG SET has changed.
@@ -180,6 +206,7 @@ public final class Server: Sendable {
         environment.slowLog.thresholdMicroseconds.store(
             settings.slowLogMicroseconds, ordering: .relaxed)
         environment.slowLog.limit.store(settings.slowLogEntries, ordering: .relaxed)
+        environment.setEventClasses(EventClasses(settings.keyspaceEvents) ?? [])
         environment.keyspace.setGroupLimit(bytes: settings.atomicGroupBytes)
         environment.maxReplyBytes.store(settings.maxClientResponseBytes, ordering: .relaxed)
         environment.isReadOnlyReplica.store(!settings.slaveOf.isEmpty, ordering: .relaxed)

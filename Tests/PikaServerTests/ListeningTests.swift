@@ -94,4 +94,34 @@ struct ListeningTests {
         client.call("SMEMBERS", "big")
         #expect(client.info("commandstats", "smembers")?.hasPrefix("calls=1, usec=") == true)
     }
+
+    @Test("notify-keyspace-events: set at the start and live, and keys that die are told of")
+    func keyspaceEvents() throws {
+        let server = try LoopbackServer("notify-keyspace-events : xEg")
+        let client = try server.client()
+        #expect(
+            client.call("CONFIG", "GET", "notify-keyspace-events")
+                == .array([.bulk("notify-keyspace-events"), .bulk("gxE")]))
+        let listener = try server.client()
+        _ = listener.call("PSUBSCRIBE", "__key*")
+        func read() -> [String] {
+            guard case .array(let parts) = listener.read() else { return [] }
+            return parts.dropFirst(2).map { if case .bulk(let text?) = $0 { text } else { "" } }
+        }
+        client.call("SET", "k", "v", "PX", "100")
+        #expect(client.info("stats", "notify_deadlines") == "1")
+        #expect(read() == ["__keyevent@0__:expire", "k"])
+        #expect(read() == ["__keyevent@0__:expired", "k"])
+        #expect(client.info("stats", "notify_deadlines") == "0")
+        #expect(
+            client.call("CONFIG", "SET", "notify-keyspace-events", "Kz?")
+                == .error(
+                    "ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events')"
+                        + " - Invalid event class character. Use 'Ag$lshzxeKEtmdn'."))
+        #expect(client.call("CONFIG", "SET", "notify-keyspace-events", "zK") == .simple("OK"))
+        client.call("SET", "k", "v", "EX", "1")
+        client.call("ZADD", "z", "1", "m")
+        #expect(read() == ["__keyspace@0__:z", "zadd"])
+        #expect(client.info("stats", "notify_deadlines") == "0")
+    }
 }

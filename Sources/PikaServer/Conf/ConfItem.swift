@@ -95,6 +95,8 @@ public enum TextForm: Sendable {
     case compactInterval
     /// Words separated by commas, or nothing.
     case words
+    /// Letters of `notify-keyspace-events`.
+    case eventClasses
     /// `pubsub hard soft seconds`, kept with its blanks.
     case outputLimits
     /// A line that may occur several times, kept with its blanks.

@@ -112,6 +112,20 @@ extension ConfTable {
             """),
     ]
 
+    static let events: [ConfItem] = [
+        ConfItem(
+            "notify-keyspace-events", .text("", .eventClasses, into: \.keyspaceEvents),
+            from: .ours, live: true,
+            """
+            Which changes of keys are published to clients that subscribe, as in Redis 7: K to
+            __keyspace@<db>__:<key> and E to __keyevent@<db>__:<event>, of the classes g (any type:
+            DEL, EXPIRE, RENAME ...), $ (strings), l (lists), s (sets), h (hashes), z (sorted sets),
+            x (a key's time is over), n (a key is new), m (a key that is read is missing); A means
+            g$lshzxetd. Empty: nothing. With x the deadlines that are set from then on are
+            remembered, of a million keys at most.
+            """)
+    ]
+
     static let access: [ConfItem] = [
         ConfItem(
             "requirepass", .text("", into: \.requirePass), live: true,

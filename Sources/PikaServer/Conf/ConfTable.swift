@@ -13,6 +13,7 @@ public enum ConfTable {
         Group(title: "Network and process", items: process),
         Group(title: "Clients", items: clients),
         Group(title: "Access", items: access),
+        Group(title: "Keyspace events", items: events),
         Group(title: "Directories", items: places),
         Group(title: "Databases", items: databases),
         Group(title: "Binlog", items: binlog),

@@ -1,3 +1,5 @@
+import Commands
+
 /// A value was refused; carries what would have been right.
 struct ConfValueError: Error, Equatable {
     var expected: String
@@ -145,6 +147,7 @@ extension TextForm {
         case .compactInterval: "hours/ratio with ratio 0 to 100, or nothing"
         case .words: "words separated by commas"
         case .repeated: "text"
+        case .eventClasses: "letters out of Ag$lshzxeKEtmdn, or nothing"
         case .outputLimits: "pubsub, then bytes, bytes and seconds"
         }
     }
@@ -158,6 +161,11 @@ extension TextForm {
         case .outputLimits:
             guard let limits = OutputLimits(text) else { throw ConfValueError(expected: expected) }
             return TakenValue(limits.text)
+        case .eventClasses:
+            guard let classes = EventClasses(text) else {
+                throw ConfValueError(expected: expected)
+            }
+            return TakenValue(classes.text)
         case .file:
             return TakenValue(text.isEmpty ? preset : text)
         case .directory:

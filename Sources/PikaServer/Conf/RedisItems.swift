@@ -56,7 +56,6 @@ final class RedisItems: Sendable {
         Item(name: "replica-serve-stale-data", value: "yes", form: .only(["yes"])),
         Item(name: "maxmemory-policy", value: "noeviction", form: .only(["noeviction"])),
         Item(name: "min-replicas-to-write", value: "0", form: .only(["0"])),
-        Item(name: "notify-keyspace-events", value: "", form: .only([""])),
         Item(name: "appendfsync", value: "everysec", form: .only(["always", "everysec", "no"])),
     ]
 

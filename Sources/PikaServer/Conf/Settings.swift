@@ -19,6 +19,7 @@ public struct Settings: Sendable {
     package internal(set) var clientOutputBytes = 0
     package internal(set) var maxClientResponseBytes = 0
     package internal(set) var outputBufferLimits = ""
+    package internal(set) var keyspaceEvents = ""
     package internal(set) var serverID = ""
 
     // Access.

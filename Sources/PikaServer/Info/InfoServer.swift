@@ -38,6 +38,9 @@ struct TaskFigures: Sendable {
     var compactInterval = ""
     var slowLogCount = 0
     var rejectedConnections: UInt64 = 0
+    /// Deadlines that are remembered for `expired` events, and those that found no room.
+    var deadlines = 0
+    var missedDeadlines: UInt64 = 0
 }
 
 extension InfoText {
@@ -112,6 +115,8 @@ extension InfoText {
         line("is_slots_cleaningup", "No, 0, 0")
         line("is_slots_migrating", "No, 0, 0")
         line("slow_logs_count", tasks.slowLogCount)
+        line("notify_deadlines", tasks.deadlines)
+        line("notify_deadlines_missed", tasks.missedDeadlines)
     }
 
     mutating func cpu(_ times: CPUTimes) {

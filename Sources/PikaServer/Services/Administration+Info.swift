@@ -129,12 +129,15 @@ extension Administration {
 
     private var taskFigures: TaskFigures {
         let settings = conf.settings
+        let deadlines = keyspace.databases.map(\.events.deadlineCounts)
         return TaskFigures(
             isSaving: replication?.isSaving ?? false, isScanning: scanner.isRunning,
             isCompacting: maintenance.isCompacting, compactCron: settings.compactCron,
             compactInterval: settings.compactInterval,
             slowLogCount: environment.withLock { $0 }?.slowLog.count ?? 0,
-            rejectedConnections: totals.rejectedConnections)
+            rejectedConnections: totals.rejectedConnections,
+            deadlines: deadlines.reduce(0) { $0 + $1.remembered },
+            missedDeadlines: deadlines.reduce(0) { $0 + $1.missed })
     }
 
     private var serverFigures: ServerFigures {

@@ -161,6 +161,8 @@ final class Administration: ServerServices {
                 return .error(Self.failedSet(name, "can't set immutable config"))
             case .unsupported(let name):
                 return .error("ERR Unsupported CONFIG parameter: \(name)")
+            case .invalid(let name, _, _) where name.lowercased() == "notify-keyspace-events":
+                return .error(Self.failedSet(name, EventClasses.fault))
             case .invalid(let name, let value, _):
                 return .error("ERR Invalid argument '\(value)' for CONFIG SET '\(name)'")
             }
