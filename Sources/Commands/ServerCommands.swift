@@ -48,6 +48,12 @@ enum ServerCommands {
             "bgsave", arity: -1, flags: [.admin, .slow, .suspend], keys: .none, group: .server,
             since: "1.0.0", summary: "Makes a snapshot of databases.", handler: bgsave),
         CommandRow(
+            "save", arity: 1, flags: [.admin, .slow, .suspend], keys: .none, group: .server,
+            since: "1.0.0", summary: "Makes a snapshot of all databases and waits for it.",
+            handler: { x in
+                x.administrative(x.environment.services.save(databases: x.allDatabases))
+            }),
+        CommandRow(
             "compact", arity: -1, flags: [.admin, .slow, .suspend], keys: .none, group: .server,
             since: "1.0.0", summary: "Compacts the stores of databases.", handler: compact),
         CommandRow(

@@ -76,6 +76,8 @@ public protocol ServerServices: AnyObject, Sendable {
 
     /// BGSAVE of these databases; slow pool.
     func backgroundSave(databases: [Int]) -> AdminReply
+    /// SAVE of these databases: returns when the snapshot is whole; slow pool.
+    func save(databases: [Int]) -> AdminReply
     /// COMPACT; slow pool.
     func compact(databases: [Int], kinds: StoreKinds) -> AdminReply
     /// PURGELOGSTO; slow pool.

@@ -119,6 +119,14 @@ public final class ReplicationService: Sendable {
         try self.masterSide.backgroundSave(databases: databases)
     }
 
+    /// Makes a dump of the databases of these indexes (empty = all) and returns when it is whole
+    /// (`SAVE`).
+    ///
+    /// *Blocking.* Fails with `busy` while another one runs.
+    public func save(databases: [Int] = []) throws(ReplicationError) {
+        try self.masterSide.save(databases: databases)
+    }
+
     /// Begins a purge of a database's log up to a file, and returns (`PURGELOGSTO`).
     ///
     /// Files that recovery, a replica or a snapshot still needs stay, and the current one always.

@@ -306,6 +306,7 @@ final class StubServices: ServerServices {
         _ = self.note("bgsave \(databases)")
         return .simple("Background saving started")
     }
+    func save(databases: [Int]) -> AdminReply { self.note("save \(databases)") }
     func compact(databases: [Int], kinds: StoreKinds) -> AdminReply {
         self.note("compact \(databases) \(kinds.rawValue)")
     }

@@ -206,6 +206,10 @@ struct ServerCommandTests {
             +Background saving started
             > BGSAVE db1
             +Background saving started
+            > SAVE
+            +OK
+            > SAVE db0
+            -ERR wrong number of arguments for 'save' command
             > BGSAVE db7
             -ERR invalid DB for 'db7'
             > COMPACT
@@ -238,6 +242,7 @@ struct ServerCommandTests {
             harness.services.calls == [
                 "slaveof 10.0.0.1 9221 false", "slaveof 10.0.0.1 9221 true",
                 "slaveof no one false", "dbslaveof db0 force", "bgsave [0, 1]", "bgsave [1]",
+                "save [0, 1]",
                 "compact [0, 1] 31", "compact [0] 2", "purge 5 0", "purge 5 1", "recover",
                 "rewrite", "resetstat",
             ])

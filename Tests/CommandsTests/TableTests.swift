@@ -49,7 +49,7 @@ struct TableTests {
         "move",
         "ssubscribe", "sunsubscribe", "spublish", "wait", "object", "memory", "debug", "sort",
         "sort_ro",
-        "dump", "restore",
+        "dump", "restore", "save",
     ]
 
     /// Of collections, not in Pika 3.5.0 either.

@@ -128,6 +128,8 @@ struct TransactionTests {
             +OK
             > BGSAVE
             -ERR Command not allowed inside a transaction
+            > SAVE
+            -ERR Command not allowed inside a transaction
             > EXEC
             -EXECABORT Transaction discarded because of previous errors.
             """)

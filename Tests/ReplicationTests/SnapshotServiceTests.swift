@@ -3,6 +3,7 @@ import Foundation
 import Keyspace
 import NIOCore
 import SyncProtocol
+import Synchronization
 import Testing
 
 @testable import Replication
@@ -290,5 +291,35 @@ struct SnapshotServiceTests {
         let dumps = try FileManager.default.contentsOfDirectory(
             atPath: "\(harness.directory)/dump")
         #expect(dumps.filter { $0 != "snapshots" }.count == 1)
+    }
+
+    @Test("SAVE returns with the whole dump in place, and is refused while another one runs")
+    func save() throws {
+        let harness = try MasterHarness()
+        defer { harness.stop() }
+        try harness.set(10)
+        try harness.service.save(databases: [])
+        var status = harness.service.status().backgroundSave
+        #expect(!status.isRunning && status.lastFailure == nil)
+        let directory = try #require(status.lastDirectory)
+        #expect(FileManager.default.fileExists(atPath: "\(directory)/db0/info"))
+        #expect(throws: ReplicationError(.badArgument, "no such database")) {
+            try harness.service.save(databases: [7])
+        }
+        // Whoever comes second is refused, whichever that is.
+        let outcomes = Mutex<[ReplicationError.Code?]>([])
+        DispatchQueue.concurrentPerform(iterations: 4) { _ in
+            do throws(ReplicationError) {
+                try harness.service.save(databases: [])
+                outcomes.withLock { $0.append(nil) }
+            } catch {
+                outcomes.withLock { $0.append(error.code) }
+            }
+        }
+        let codes = outcomes.withLock { $0 }
+        #expect(codes.contains(nil))
+        #expect(codes.allSatisfy { $0 == nil || $0 == .busy })
+        status = harness.service.status().backgroundSave
+        #expect(!status.isRunning && status.lastFailure == nil)
     }
 }

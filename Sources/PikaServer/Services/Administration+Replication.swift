@@ -8,6 +8,7 @@ protocol ReplicationControl: AnyObject, Sendable {
     func slaveOfNoOne(force: Bool) -> AdminReply
     func dbSlaveOf(_ arguments: [String]) -> AdminReply
     func backgroundSave(databases: [Int]) -> AdminReply
+    func save(databases: [Int]) -> AdminReply
     func purgeLogs(to fileNumber: UInt32, database: Int) -> AdminReply
     /// The section `# Replication`.
     func writeInfo(_ text: inout InfoText)
@@ -45,6 +46,10 @@ extension Administration {
 
     func backgroundSave(databases: [Int]) -> AdminReply {
         replication?.backgroundSave(databases: databases) ?? Self.noReplication
+    }
+
+    func save(databases: [Int]) -> AdminReply {
+        replication?.save(databases: databases) ?? Self.noReplication
     }
 
     func purgeLogs(to fileNumber: UInt32, database: Int) -> AdminReply {

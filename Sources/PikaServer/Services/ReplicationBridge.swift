@@ -75,6 +75,15 @@ final class ReplicationBridge: ReplicationControl {
         }
     }
 
+    func save(databases: [Int]) -> AdminReply {
+        do throws(ReplicationError) {
+            try service.save(databases: databases)
+            return .ok
+        } catch {
+            return .error("ERR \(error)")
+        }
+    }
+
     func purgeLogs(to fileNumber: UInt32, database: Int) -> AdminReply {
         do throws(ReplicationError) {
             try service.purgeLogs(database: database, upTo: fileNumber)

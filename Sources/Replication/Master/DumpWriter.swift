@@ -5,7 +5,7 @@ internal import Logging
 internal import NIOPosix
 internal import Synchronization
 
-/// BGSAVE: dumps `<dump-path><dump-prefix>YYYYMMDD/dbN/…` that a real Pika can open.
+/// BGSAVE and SAVE: dumps `<dump-path><dump-prefix>YYYYMMDD/dbN/…` that a real Pika can open.
 final class DumpWriter: Sendable {
     private let context: ReplicationContext
     private let state = Mutex(BackgroundSaveStatus())
@@ -22,6 +22,24 @@ final class DumpWriter: Sendable {
 
     /// Starts a dump on the pool.
     func begin(databases: [Int]) throws(ReplicationError) {
+        let (indexes, started) = try self.claim(databases)
+        self.context.pool.submit { _ in _ = self.write(indexes, started: started) }
+    }
+
+    /// Makes a dump and returns when it is whole.
+    ///
+    /// Blocks.
+    func save(databases: [Int]) throws(ReplicationError) {
+        let (indexes, started) = try self.claim(databases)
+        if let failure = self.write(indexes, started: started) {
+            throw ReplicationError(.storage, "the snapshot failed", cause: failure)
+        }
+    }
+
+    /// Keeps others from dumping until `write` is done.
+    private func claim(
+        _ databases: [Int]
+    ) throws(ReplicationError) -> (indexes: [Int], started: Int64) {
         let all = Array(self.context.keyspace.databases.indices)
         let indexes = databases.isEmpty ? all : databases
         guard indexes.allSatisfy(all.contains) else {
@@ -37,10 +55,11 @@ final class DumpWriter: Sendable {
         guard isFree else {
             throw ReplicationError(.busy, "Background save already in progress")
         }
-        self.context.pool.submit { _ in self.write(indexes, started: started) }
+        return (indexes, started)
     }
 
-    private func write(_ indexes: [Int], started: Int64) {
+    /// Returns why it failed.
+    private func write(_ indexes: [Int], started: Int64) -> String? {
         let target = self.dayPath(started)
         var failure: String?
         do {
@@ -56,6 +75,7 @@ final class DumpWriter: Sendable {
             state.lastFailure = failure
             if failure == nil { state.lastDirectory = target }
         }
+        return failure
     }
 
     /// Writes beside, then takes the place of the former dump of the day.

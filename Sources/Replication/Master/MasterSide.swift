@@ -109,6 +109,10 @@ final class MasterSide: Sendable {
         try self.core.dumps.begin(databases: databases)
     }
 
+    func save(databases: [Int]) throws(ReplicationError) {
+        try self.core.dumps.save(databases: databases)
+    }
+
     func purgeLogs(database: Int, upTo fileNumber: UInt32) throws(ReplicationError) {
         guard self.context.keyspace.databases.indices.contains(database) else {
             throw ReplicationError(.badArgument, "no database db\(database)")
