@@ -111,7 +111,7 @@ let package = Package(
             name: "binlog-dump", dependencies: ["Binlog", "FileIO", "SyncProtocol", arguments],
             path: "tools/binlog-dump", swiftSettings: strict),
         .executableTarget(
-            name: "bench-load", dependencies: [arguments], path: "tools/bench-load",
+            name: "bench-load", dependencies: [arguments, "CFileShim"], path: "tools/bench-load",
             swiftSettings: strict),
 
         module("TestKit", ["FileIO", "SyncProtocol"]),

@@ -110,6 +110,7 @@ class StringsFilter : public rocksdb::CompactionFilter {
     const char *Name() const override { return "StringsFilter"; }
 
     bool Filter(int, const Slice &key, const Slice &value, std::string *, bool *) const override {
+        pk::Step();
         if (!clock_.known || value.size() < 4 || pk::IsReservedName(key)) return false;
         int32_t expiry = Load<int32_t>(value.data() + value.size() - 4);
         return expiry != 0 && expiry < clock_.now;
@@ -128,6 +129,7 @@ class MetaFilter : public rocksdb::CompactionFilter {
     }
 
     bool Filter(int, const Slice &key, const Slice &value, std::string *, bool *) const override {
+        pk::Step();
         Meta meta;
         if (!clock_.known || pk::IsReservedName(key) || !meta.Parse(kind_, value)) return false;
         if (meta.empty && keeps_empty_) return false;
@@ -147,6 +149,7 @@ class DataFilter : public rocksdb::CompactionFilter {
     const char *Name() const override { return name_; }
 
     bool Filter(int, const Slice &row, const Slice &, std::string *, bool *) const override {
+        pk::Step();
         if (row.size() < 8) return false;
         size_t length = Load<uint32_t>(row.data());
         if (row.size() - 8 < length) return false;

@@ -16,6 +16,7 @@
 #include <rocksdb/write_buffer_manager.h>
 
 #include "CPikaShim.h"
+#include "Pauses.hpp"
 
 namespace pk {
 
@@ -97,6 +98,7 @@ struct pk_store {
     std::vector<rocksdb::ColumnFamilyHandle *> handles;
     std::shared_ptr<pk::FilterContext> filters;
     std::shared_ptr<std::atomic<int32_t>> stall;
+    std::shared_ptr<pk::Backlog> backlog = std::make_shared<pk::Backlog>();
     // Kept until the database is closed.
     std::shared_ptr<rocksdb::Cache> cache;
 };

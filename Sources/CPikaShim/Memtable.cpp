@@ -176,7 +176,10 @@ class OrderedIterator final : public rocksdb::MemTableRep::Iterator {
 
     bool Valid() const override { return cursor_.Valid(); }
     const char *key() const override { return cursor_.Entry(); }
-    void Next() override { cursor_.Next(); }
+    void Next() override {
+        pk::Step();
+        cursor_.Next();
+    }
     void Prev() override { cursor_.Prev(); }
     void Seek(const Slice &key, const char *entry) override {
         cursor_.Seek(entry ? KeyOfEntry(entry) : SplitInternalKey(key));
@@ -415,15 +418,29 @@ class HashRep final : public rocksdb::MemTableRep {
     }
 
     std::shared_ptr<const View> CurrentView() const {
-        std::lock_guard<std::mutex> guard(view_mutex_);
+        std::unique_lock<std::mutex> guard(view_mutex_);
         const Node *newest = newest_.load(std::memory_order_acquire);
         if (view_->newest == newest) return view_;
+        if (!pk::HasPauses()) {
+            view_ = Newer(*view_, newest);
+            return view_;
+        }
+        // Nobody else may wait for the pauses of a flush.
+        std::shared_ptr<const View> before = view_;
+        guard.unlock();
+        auto view = Newer(*before, newest);
+        guard.lock();
+        if (view_ == before) view_ = view;
+        return view;
+    }
+
+    std::shared_ptr<const View> Newer(const View &view, const Node *newest) const {
         Run fresh;
-        for (const Node *node = newest; node != view_->newest; node = node->previous) {
+        for (const Node *node = newest; node != view.newest; node = node->previous) {
+            pk::Step();
             fresh.push_back(node->Entry());
         }
-        view_ = view_->With(order_, std::move(fresh), newest);
-        return view_;
+        return view.With(order_, std::move(fresh), newest);
     }
 
     const Order order_;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "Pauses.hpp"
+
 namespace pk::memtable {
 
 namespace {
@@ -28,7 +30,10 @@ uint64_t WordAt(const rocksdb::Slice &key, size_t depth) {
 }
 
 void PlainSort(const Order &order, Keyed *first, Keyed *last) {
-    auto less = [&](const Keyed &a, const Keyed &b) { return order.Less(a.entry, b.entry); };
+    auto less = [&](const Keyed &a, const Keyed &b) {
+        pk::Step();
+        return order.Less(a.entry, b.entry);
+    };
     // Versions of one row, and pushes to one list, come in order or against it.
     if (std::is_sorted(first, last, less)) return;
     std::reverse(first, last);
@@ -46,6 +51,7 @@ void WordSort(const Order &order, Keyed *first, Keyed *last, size_t depth) {
         bool all_longer = true;
         uint64_t smallest = UINT64_MAX, largest = 0;
         for (Keyed *at = first; at != last; at++) {
+            pk::Step();
             rocksdb::Slice key = KeyOfEntry(at->entry).user;
             at->word = WordAt(key, depth);
             all_longer = all_longer && key.size() >= depth + 8;
@@ -56,7 +62,10 @@ void WordSort(const Order &order, Keyed *first, Keyed *last, size_t depth) {
         // One that ends here has the word of one that goes on with zeros.
         if (!all_longer) return PlainSort(order, first, last);
     }
-    std::sort(first, last, [](const Keyed &a, const Keyed &b) { return a.word < b.word; });
+    std::sort(first, last, [](const Keyed &a, const Keyed &b) {
+        pk::Step();
+        return a.word < b.word;
+    });
     for (Keyed *start = first; start != last;) {
         Keyed *end = start + 1;
         bool all_longer = KeyOfEntry(start->entry).user.size() >= depth + 8;
@@ -77,7 +86,10 @@ void WordSort(const Order &order, Keyed *first, Keyed *last, size_t depth) {
 std::shared_ptr<const Run> Merged(const Order &order, const Run &a, const Run &b) {
     auto merged = std::make_shared<Run>(a.size() + b.size());
     std::merge(a.begin(), a.end(), b.begin(), b.end(), merged->begin(),
-               [&](const char *x, const char *y) { return order.Less(x, y); });
+               [&](const char *x, const char *y) {
+                   pk::Step();
+                   return order.Less(x, y);
+               });
     return merged;
 }
 

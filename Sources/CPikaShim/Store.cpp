@@ -48,11 +48,41 @@ constexpr size_t kCompactionReadBytes = 512 << 10;
 
 class Listener : public rocksdb::EventListener {
   public:
-    Listener(const pk_hooks &hooks, std::shared_ptr<std::atomic<int32_t>> stall)
-        : hooks_(hooks), stall_(std::move(stall)) {}
+    Listener(const pk_hooks &hooks, size_t families, std::shared_ptr<std::atomic<int32_t>> stall,
+             std::shared_ptr<pk::Backlog> backlog)
+        : hooks_(hooks),
+          family_count_(families),
+          stall_(std::move(stall)),
+          backlog_(std::move(backlog)) {}
 
-    void OnFlushBegin(rocksdb::DB *, const rocksdb::FlushJobInfo &) override {
+    void OnMemTableSealed(const rocksdb::MemTableInfo &) override {
+        backlog_->full_memtables.fetch_add(1, std::memory_order_relaxed);
+    }
+
+    void OnFlushBegin(rocksdb::DB *db, const rocksdb::FlushJobInfo &info) override {
         if (hooks_.flush_begin) hooks_.flush_begin(hooks_.context);
+        backlog_->flushes.fetch_add(1, std::memory_order_relaxed);
+        uint64_t waiting = 0;
+        db->GetAggregatedIntProperty(rocksdb::DB::Properties::kNumImmutableMemTable, &waiting);
+        bool is_waited_for = info.flush_reason != rocksdb::FlushReason::kWriteBufferFull &&
+                             info.flush_reason != rocksdb::FlushReason::kWriteBufferManager;
+        if (is_waited_for || waiting > family_count_) return pk::EndPauses();
+        pk::BeginPauses(backlog_, pk::BackgroundWork::kFlush);
+    }
+
+    void OnFlushCompleted(rocksdb::DB *, const rocksdb::FlushJobInfo &) override {
+        pk::EndPauses();
+    }
+
+    void OnCompactionBegin(rocksdb::DB *, const rocksdb::CompactionJobInfo &info) override {
+        if (info.compaction_reason == rocksdb::CompactionReason::kManualCompaction) {
+            return pk::EndPauses();
+        }
+        pk::BeginPauses(backlog_, pk::BackgroundWork::kCompaction);
+    }
+
+    void OnCompactionCompleted(rocksdb::DB *, const rocksdb::CompactionJobInfo &) override {
+        pk::EndPauses();
     }
 
     void OnStallConditionsChanged(const rocksdb::WriteStallInfo &info) override {
@@ -69,6 +99,7 @@ class Listener : public rocksdb::EventListener {
         }
         int32_t worst = 0;
         for (auto &family : families_) worst = std::max(worst, family.second);
+        backlog_->is_stalling.store(worst != 0, std::memory_order_relaxed);
         if (stall_->exchange(worst) != worst && hooks_.stall_changed) {
             hooks_.stall_changed(hooks_.context, worst);
         }
@@ -85,7 +116,9 @@ class Listener : public rocksdb::EventListener {
 
   private:
     pk_hooks hooks_;
+    size_t family_count_;
     std::shared_ptr<std::atomic<int32_t>> stall_;
+    std::shared_ptr<pk::Backlog> backlog_;
     std::mutex mutex_;
     std::vector<std::pair<std::string, int32_t>> families_;
 };
@@ -233,7 +266,8 @@ pk_store *pk_store_open(const char *path, int32_t kind, const pk_options *option
     store->filters->kind = kind;
     store->filters->wall_clock = options->filter_clock == 1;
     rocksdb::DBOptions db_options = StoreOptionsOf(*options, *env);
-    db_options.listeners.push_back(std::make_shared<Listener>(*hooks, store->stall));
+    db_options.listeners.push_back(std::make_shared<Listener>(*hooks, pk::FamilyCount(kind),
+                                                              store->stall, store->backlog));
     rocksdb::DB *db = nullptr;
     auto status = rocksdb::DB::Open(db_options, path,
                                     Descriptors(*options, *env, kind, store->filters),
@@ -283,6 +317,7 @@ pk_store *pk_store_open_read_only(const char *path, int32_t kind, pk_env *env, p
 int32_t pk_store_close(pk_store *store, pk_error *error) {
     rocksdb::DB *db = store->db.exchange(nullptr, std::memory_order_acq_rel);
     if (db == nullptr) return PK_OK;
+    store->backlog->is_closing.store(true, std::memory_order_relaxed);
     // Filters use the meta handle: no compaction may run when it goes.
     rocksdb::CancelAllBackgroundWork(db, true);
     store->filters->db.store(nullptr, std::memory_order_release);
@@ -397,6 +432,10 @@ uint64_t pk_store_memtables_left(pk_store *store) {
         }
     }
     return left;
+}
+
+uint64_t pk_store_pauses(const pk_store *store) {
+    return store->backlog->pauses.load(std::memory_order_relaxed);
 }
 
 int32_t pk_store_stall_state(const pk_store *store) {

@@ -119,9 +119,11 @@ public final class Server: Sendable {
         conf.observe { [weak self] name, settings in self?.apply(name, settings) }
     }
 
-    /// Two loops on two cores would only wait for each other's commits, and for the clients'.
+    /// Half of the cores, since clients, flushes and compactions need theirs; but two where there are two,
+    /// so that reads from the disk and a loop that lost its core do not hold up everybody.
     private static func loopCount(_ settings: Settings) -> Int {
-        settings.commandLoops > 0 ? settings.commandLoops : max(1, min(4, System.coreCount / 2))
+        guard settings.commandLoops == 0 else { return settings.commandLoops }
+        return min(System.coreCount, max(2, min(4, System.coreCount / 2)))
     }
 
     // MARK: Running

@@ -242,6 +242,9 @@ public final class Store: Sendable {
         StallState(rawValue: UInt8(truncatingIfNeeded: pk_store_stall_state(handle))) ?? .normal
     }
 
+    /// Pauses that flushes and compactions made so that loops and clients get their cores.
+    public var pauseCount: Int { Int(clamping: pk_store_pauses(handle)) }
+
     /// Bytes a second that RocksDB takes while it slows writes down; 0 if it does not.
     var delayedBytesPerSecond: UInt64 {
         var rate: UInt64 = 0

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CFileShim
 import Glibc
 
 @main
@@ -10,8 +11,9 @@ struct BenchLoad: ParsableCommand {
             Without --rate each client sends its next requests when the last ones are answered. \
             With --rate requests are due at random moments (Poisson), whatever the server does, and \
             latency counts from the moment a request was due: a server that falls behind can't hide \
-            it. One thread; with --rate it polls all the time, so that no wake-up of its own is in \
-            the figures.
+            it. One thread, which sleeps while it has nothing to do, as clients do: one that polls \
+            has used up its share of a core, and loses that core for whole ticks of the kernel \
+            whenever the server does something in the background.
             """)
 
     @Option(help: "The port on this machine.") var port: UInt16
@@ -33,6 +35,7 @@ struct BenchLoad: ParsableCommand {
 
     func run() throws {
         signal(SIGPIPE, SIG_IGN)
+        guard pika_wake_up_precisely() == 0 else { throw LoadError.system("prctl") }
         let scripts = try self.scripts.map { try Script($0, keys: keys, dataBytes: bytes) }
         guard let replies = scripts.first?.replies, scripts.allSatisfy({ $0.replies == replies })
         else { throw ValidationError("all requests must have equally many commands") }
@@ -59,6 +62,8 @@ struct BenchLoad: ParsableCommand {
 
 /// The clients, and what they measured.
 struct Load {
+    private static let longestWaitNanoseconds = 1e9
+
     private var connections: [Connection] = []
     private var polls: [pollfd]
     private let requests: Int
@@ -81,7 +86,7 @@ struct Load {
                 let moment = nanoseconds()
                 for _ in 0..<min(pipeline, requests - sent) { send(on: index, moment) }
             }
-            try exchange(timeoutMilliseconds: 1000)
+            try exchange(timeoutNanoseconds: Int64(Self.longestWaitNanoseconds))
         }
     }
 
@@ -96,7 +101,8 @@ struct Load {
                 index = (index + 1) % connections.count
                 due += -log(Double.random(in: Double.leastNonzeroMagnitude..<1)) * gap
             }
-            try exchange(timeoutMilliseconds: 0)
+            let left = sent < requests ? due - Double(nanoseconds()) : Self.longestWaitNanoseconds
+            try exchange(timeoutNanoseconds: Int64(max(0, left)))
         }
     }
 
@@ -106,13 +112,13 @@ struct Load {
     }
 
     /// Sends what is to be sent and takes the replies that are here.
-    private mutating func exchange(timeoutMilliseconds: Int32) throws(LoadError) {
+    private mutating func exchange(timeoutNanoseconds: Int64) throws(LoadError) {
         var isFull = false
         for index in connections.indices where connections[index].hasOutput {
             try connections[index].flush()
             if connections[index].hasOutput { isFull = true }
         }
-        let ready = poll(&polls, nfds_t(polls.count), isFull ? 0 : timeoutMilliseconds)
+        let ready = pika_poll(&polls, UInt64(polls.count), isFull ? 0 : timeoutNanoseconds)
         guard ready >= 0 || errno == EINTR else { throw .system("poll") }
         guard ready > 0 else { return }
         let replies = scripts[0].replies

@@ -131,6 +131,8 @@ int32_t pk_store_int_property(pk_store *PK_NONNULL store, uint8_t family,
                               const char *PK_NONNULL name, uint64_t *PK_NONNULL value);
 uint64_t pk_store_memtables_left(pk_store *PK_NONNULL store);
 int32_t pk_store_stall_state(const pk_store *PK_NONNULL store);
+// Pauses that flushes and compactions made so that others get their cores.
+uint64_t pk_store_pauses(const pk_store *PK_NONNULL store);
 // Names and values as pairs of C strings.
 int32_t pk_store_set_options(pk_store *PK_NONNULL store, int32_t whole_store,
                              const char *PK_NONNULL const *PK_NONNULL names_and_values,
