@@ -175,10 +175,7 @@ extension CommandProcessor {
             while true {
                 let now = database.now
                 let due = database.events.takeDue(now: now, limit: Self.dueLimit)
-                // A replica's keys die by what its master logs.
-                guard !due.isEmpty,
-                    !self.environment.isReadOnlyReplica.load(ordering: .relaxed)
-                else { break }
+                guard !due.isEmpty else { break }
                 let reader = database.makeReader()
                 for key in due where (try? Self.isDead(key, reader, now: now)) ?? false {
                     key.key.withUnsafeBytes {
@@ -199,7 +196,15 @@ extension CommandEnvironment {
         self.eventClasses.store(isOn ? classes.rawValue : 0, ordering: .relaxed)
         let remembers = isOn && classes.contains(.expired)
         for database in self.keyspace.databases {
+            let index = database.index
             database.events.setRemembersDeadlines(remembers, now: database.now)
+            guard isOn else {
+                database.events.observeItems(nil)
+                continue
+            }
+            database.events.observeItems { [weak self] (items: [AppliedItem]) in
+                self?.publish(items, database: index)
+            }
         }
     }
 
@@ -227,6 +232,22 @@ extension CommandEnvironment {
             let channel = Array("__keyevent@\(database)__:".utf8) + Array(word)
             channel.withUnsafeBytes { _ = self.broker.publish(.channel, $0, key) }
         }
+    }
+
+    /// Sends the events of what a replica has applied of its master's log.
+    private func publish(_ items: [AppliedItem], database: Int) {
+        guard self.broker.hasSubscribers else { return }
+        for item in items {
+            var events: [KeyspaceEvent] = []
+            KeyspaceEvent.forEach(of: item) { events.append($0) }
+            for event in events { self.publish(event, database: database, key: item.key) }
+        }
+    }
+
+    private func publish(_ event: KeyspaceEvent, database: Int, key: [UInt8]) {
+        let bits = self.eventClasses.load(ordering: .relaxed)
+        guard EventClasses(rawValue: bits).contains(event.eventClass) else { return }
+        key.withUnsafeBytes { self.publish(event, database: database, key: $0) }
     }
 
     /// Sends what waited for a commit.

@@ -26,6 +26,8 @@ final class ItemReplayer {
     /// Keys written while somebody watched, to be reported once readers see what was written.
     private var touched: [[UInt8]] = []
     private var touchedAll = false
+    /// What was applied while somebody wants to hear of it, to be reported likewise.
+    private var appliedItems: [AppliedItem] = []
 
     init(
         stores: StoreSet, clock: LogClock, historyID: HistoryID, events: KeyEvents? = nil,
@@ -72,12 +74,38 @@ final class ItemReplayer {
         }
         if let events, events.isActive { noteTouched(effect, words) }
         do throws(ApplyError) {
-            try ItemApplier.apply(
-                effect, words, now: now, position: end, to: transactions, only: only)
+            try apply(effect, words, now: now, position: end, only: only)
         } catch .storage(let error) where ItemApplier.isWithoutEffect(error) {
             // The master that logged it, and everybody else, was stopped by the same rule.
         }
         return .applied
+    }
+
+    private func apply(
+        _ effect: Effect, _ words: UnsafeBufferPointer<Bytes>, now: Int64,
+        position: BinlogPosition, only: StoreKinds
+    ) throws(ApplyError) {
+        guard let events, events.reportsItems else {
+            try ItemApplier.apply(
+                effect, words, now: now, position: position, to: transactions, only: only)
+            return
+        }
+        var noted = try onRows { () throws(StorageError) in
+            try AppliedItem.before(effect, words, transactions, now: now)
+        }
+        let count = try ItemApplier.apply(
+            effect, words, now: now, position: position, to: transactions, only: only)
+        if events.remembersDeadlines { events.noteDeadline(effect, words, count: count) }
+        for index in noted.indices {
+            try onRows { () throws(StorageError) in
+                try noted[index].complete(count: count, transactions, now: now)
+            }
+        }
+        appliedItems += noted
+    }
+
+    private func onRows<R>(_ body: () throws(StorageError) -> R) throws(ApplyError) -> R {
+        do throws(StorageError) { return try body() } catch { throw .storage(error) }
     }
 
     private func noteTouched(_ effect: Effect, _ words: UnsafeBufferPointer<Bytes>) {
@@ -88,12 +116,14 @@ final class ItemReplayer {
         }
     }
 
-    /// Tells watches what was written; readers see it by now.
+    /// Tells watches, and who else wants to know, what was written; readers see it by now.
     func reportTouched() {
         if touchedAll { events?.touchAll() }
         for key in touched { events?.touch(key) }
         touched = []
         touchedAll = false
+        if !appliedItems.isEmpty { events?.report(appliedItems) }
+        appliedItems = []
     }
 
     /// The row that names `position`.

@@ -128,6 +128,8 @@ public final class KeyEvents: Sendable {
     private let waiting = Atomic<Int>(0)
     private let deadlines = Mutex<DeadlineQueue?>(nil)
     private let hasDeadlines = Atomic<Bool>(false)
+    private let itemObserver = Mutex<(@Sendable ([AppliedItem]) -> Void)?>(nil)
+    private let hasItemObserver = Atomic<Bool>(false)
 
     /// True if a write has to be reported.
     @inline(__always) var isActive: Bool { hasListeners.load(ordering: .relaxed) }
@@ -180,7 +182,7 @@ public final class KeyEvents: Sendable {
         }
     }
 
-    fileprivate func noteDeadline(
+    func noteDeadline(
         _ effect: Effect, _ words: UnsafeBufferPointer<Bytes>, count: Int64
     ) {
         guard count > 0, words.count > 1 else { return }
@@ -199,6 +201,25 @@ public final class KeyEvents: Sendable {
             default: break
             }
         }
+    }
+
+    // MARK: Items of a master
+
+    /// True while somebody wants to hear of items that a replica applies.
+    var reportsItems: Bool { hasItemObserver.load(ordering: .relaxed) }
+
+    /// Names the closure that hears, on a replica, of the items that have been applied, in their
+    /// order; nil = nobody.
+    ///
+    /// It is called under the commit lock, and must not wait.
+    public func observeItems(_ observer: (@Sendable ([AppliedItem]) -> Void)?) {
+        itemObserver.withLock { $0 = observer }
+        hasItemObserver.store(observer != nil, ordering: .relaxed)
+    }
+
+    func report(_ items: [AppliedItem]) {
+        let observer = itemObserver.withLock { $0 }
+        observer?(items)
     }
 
     // MARK: Watches

@@ -1,4 +1,6 @@
+import Binlog
 import Keyspace
+import SyncProtocol
 import Synchronization
 import Testing
 
@@ -202,15 +204,81 @@ struct ExpiredEventTests {
             #expect(pass(11, listening) == [])
         }
     }
+}
 
-    @Test("A replica tells of no key: its master's log says what dies")
-    func replica() throws {
-        try withListening { listening in
-            _ = listening.harness.run("SETEX a 10 x")
-            _ = listening.events()
-            listening.harness.environment.isReadOnlyReplica.store(true, ordering: .relaxed)
-            #expect(pass(11, listening) == [])
+@Suite("Keyspace events of a replica")
+struct ReplicaEventTests {
+    /// A master, and a listening replica of its database.
+    private struct Pair {
+        let master: Harness
+        let replica: Listening
+        private var position = BinlogPosition.zero
+
+        init() throws {
+            self.master = try Harness(databases: 1)
+            self.replica = try Listening("KEAn", harness: try Harness(databases: 1))
+            let database = self.replica.harness.keyspace.databases[0]
+            try database.becomeReplica()
+            try database.setHistory(self.master.keyspace.databases[0].history)
+            self.replica.harness.environment.isReadOnlyReplica.store(true, ordering: .relaxed)
         }
+
+        func close() {
+            self.master.close()
+            self.replica.harness.close()
+        }
+
+        /// Runs requests on the master, and hands over what they log.
+        mutating func run(_ requests: String) throws {
+            _ = self.master.replies(requests.replacing(" ; ", with: "\r\n"))
+            let source = self.master.keyspace.databases[0]
+            let cursor = try source.log.makeCursor(at: self.position)
+            while cursor.position < source.written {
+                _ = try cursor.next(upTo: source.written, maxBytes: 1 << 20) { item, _, end in
+                    var items = [ReceivedItem(bytes: item, end: end)]
+                    items.withUnsafeMutableBufferPointer { items in
+                        #expect(throws: Never.self) {
+                            try self.replica.harness.keyspace.databases[0].appendReceived(
+                                UnsafeBufferPointer(items))
+                        }
+                    }
+                    return .next
+                }
+            }
+            self.position = cursor.position
+        }
+    }
+
+    @Test("It tells what its master's log says: names of commands where the log has them")
+    func items() throws {
+        var pair = try Pair()
+        defer { pair.close() }
+        func check(_ requests: String, _ expected: String) throws {
+            try pair.run(requests)
+            #expect(pair.replica.events().joined(separator: ", ") == expected, "\(requests)")
+        }
+        try check("SET a 1 ; INCR a ; SETNX a 2", "a new, a set, a set")
+        try check("SETEX a 100 x ; PERSIST a", "a set, a expire, a persist")
+        try check("APPEND a x ; DEL none ; DEL a b", "a set, a del")
+        try check("RPUSH l a b ; LPOP l ; LPOP l ; LPOP l", "l new, l rpush, l lpop, l lpop, l del")
+        try check("HSET h f 1 ; HDEL h g ; HDEL h f", "h new, h hset, h hdel, h del")
+        try check("SADD s a b ; SADD s a ; SUNIONSTORE t s", "s new, s sadd, t new, t sadd")
+        try check(
+            "ZADD z 1 a 2 b ; ZPOPMIN z ; ZREM z b", "z new, z zadd, z zpopmin, z zrem, z del")
+        try check("RENAME s u", "u new, u sadd, s del")
+        try check("LPUSH p x ; FLUSHDB ; SETBIT b 1 1", "p new, p lpush, b new, b setbit")
+        try check("PFADD f x ; EXPIRE f 100 ; EXPIRE f 0", "f new, f pfadd, f expire, f del")
+    }
+
+    @Test("It tells of keys that die of deadlines that its master's log has set")
+    func expired() throws {
+        var pair = try Pair()
+        defer { pair.close() }
+        try pair.run("SETEX a 10 x ; SADD s x ; EXPIRE s 10 ; SETEX b 10 x ; PERSIST b")
+        _ = pair.replica.events()
+        pair.replica.harness.clock.advance(11)
+        pair.replica.harness.environment.publishExpired()
+        #expect(pair.replica.events().sorted() == ["a expired", "s expired"])
     }
 }
 
