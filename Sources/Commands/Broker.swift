@@ -194,7 +194,7 @@ final class Subscriptions {
 }
 
 /// What is sent when the writes in front of it are committed.
-enum DeferredMessage {
+enum DeferredMessage: Sendable {
     /// A message of PUBLISH.
     case published(TopicKind, channel: [UInt8], message: [UInt8])
     /// A keyspace event.

@@ -65,12 +65,12 @@ extension CommandProcessor {
         _ client: ClientState, _ input: UnsafeRawBufferPointer, _ end: Int, closes: Bool
     ) -> ProcessNext? {
         let x = self.execution
-        var outcome = x.pointee.group.commit()
+        var outcome = x.pointee.commitGroup()
         if case .prepareAgain = outcome {
             outcome = self.repeatBatch(client, input, end)
         }
         defer { self.batch = Batch(input: end, output: x.pointee.reply.count) }
-        if !x.pointee.messages.isEmpty { self.sendMessages(outcome) }
+        self.sendMessages(outcome)
         if let end = x.pointee.committedEnd {
             x.pointee.committedEnd = nil
             self.wait(for: end, of: x.pointee.group.database)
@@ -137,7 +137,7 @@ extension CommandProcessor {
             }
             self.batch.replies += 1
         }
-        return x.pointee.group.commit()
+        return x.pointee.commitGroup()
     }
 
     /// The commit would have to wait: the requests are executed again on the pool.
@@ -166,8 +166,6 @@ extension CommandProcessor {
         self.groups[group.database.index] = nil
         let work = SlowWork(
             self.environment, client, stalled: group, reply: reply, replies: self.batch.replies)
-        work.messages = x.pointee.messages
-        x.pointee.messages = []
         work.closes = closes
         // The group must not be touched any more by this loop.
         self.selectGroup(client.database)

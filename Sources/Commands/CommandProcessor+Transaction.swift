@@ -357,7 +357,7 @@ extension CommandProcessor {
                 return text
             }
             if transaction.writes { group.endAtomic() }
-            let outcome = group.commit()
+            let outcome = x.pointee.commitGroup()
             self.sendMessages(outcome)
             switch outcome {
             case .nothing: return nil

@@ -298,11 +298,10 @@ extension Execution {
                 self.group.discard()
                 throw error
             }
-            switch self.group.commit() {
+            switch self.commitGroup() {
             case .nothing: return false
             case .committed(let position):
                 self.committedEnd = position
-                if !self.messages.isEmpty { self.sendMessages() }
                 return true
             case .prepareAgain: break
             case .failed(let error): throw error

@@ -53,6 +53,17 @@ extension Execution {
             .event(event, database: self.group.database.index, key: Array(key)))
     }
 
+    /// Commits the group, and what waits for that goes with it.
+    mutating func commitGroup() -> CommitOutcome {
+        if !self.messages.isEmpty, self.group.hasWrites {
+            let messages = self.messages
+            let environment = self.environment
+            self.messages = []
+            self.group.whenCommitted = { for message in messages { environment.send(message) } }
+        }
+        return self.group.commit()
+    }
+
     /// Sends everything that waited for a commit.
     mutating func sendMessages() {
         let messages = self.messages
@@ -103,13 +114,15 @@ extension CommandProcessor {
     /// Behind a handler: what waits for no commit is told now.
     @inline(__always)
     func endNotices() {
-        if !self.execution.pointee.messages.isEmpty { self.sendUnlessPending() }
+        if self.execution.pointee.notices.isOn { self.sendUnlessPending() }
     }
 
     @inline(never)
     private func sendUnlessPending() {
         let x = self.execution
-        guard !x.pointee.isInTransaction, !x.pointee.group.hasWrites else { return }
+        guard !x.pointee.messages.isEmpty, !x.pointee.isInTransaction,
+            !x.pointee.group.hasWrites
+        else { return }
         x.pointee.sendMessages()
     }
 
@@ -121,13 +134,12 @@ extension CommandProcessor {
         x.pointee.messages.removeSubrange(mark...)
     }
 
-    /// The writes in front of deferred messages are committed, or given up.
+    /// Messages that went with no group: there was nothing to commit, or it is to be done again.
     func sendMessages(_ outcome: CommitOutcome) {
+        guard !self.execution.pointee.messages.isEmpty else { return }
         switch outcome {
-        case .nothing, .committed: self.execution.pointee.sendMessages()
+        case .nothing, .committed, .stalled: self.execution.pointee.sendMessages()
         case .busy, .prepareAgain, .failed: self.execution.pointee.messages = []
-        // They go with the group.
-        case .stalled: break
         }
     }
 }

@@ -31,8 +31,6 @@ public final class SlowWork: @unchecked Sendable {
     private(set) var output: ReplyBuffer?
     /// The connection is to be closed behind the replies.
     var closes = false
-    /// What is told once a stalled group is in its stores.
-    var messages: [DeferredMessage] = []
     /// A request that waits for elements.
     private(set) var blocked: BlockedRequest?
     /// Positions to wait for before the replies go out.
@@ -124,8 +122,6 @@ public final class SlowWork: @unchecked Sendable {
     private func finish(_ group: WriteGroup, _ reply: [UInt8], _ replies: Int) {
         switch group.finishStalled() {
         case .committed(let position):
-            for message in self.messages { self.environment.send(message) }
-            self.messages = []
             self.output = Self.buffer { writer in reply.withUnsafeBytes { writer.raw($0) } }
             guard self.environment.keyspace.syncPolicy == .always else { return }
             self.waits = [DurableWait(database: group.database.index, position: position)]

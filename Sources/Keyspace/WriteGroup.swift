@@ -75,6 +75,11 @@ public final class WriteGroup: @unchecked Sendable {
     private var hasUnseen = false
     /// A commit leaves the locks of the keys where they are: for a command that commits slice by slice.
     public var keepsKeys = false
+    /// Called when the group is in its stores, while its keys are still locked, so that whoever
+    /// writes them next is heard of later; dropped with a group that is given up or prepared again.
+    ///
+    /// Must not wait. Runs on another thread if the group was stalled.
+    public var whenCommitted: (@Sendable () -> Void)?
     /// Keys that got elements for which somebody may wait.
     private var signals: [KeySignal] = []
 
@@ -440,6 +445,7 @@ public final class WriteGroup: @unchecked Sendable {
         poison = nil
         unloggedBytes = 0
         if !signals.isEmpty { signals = [] }
+        if whenCommitted != nil { whenCommitted = nil }
     }
 
     /// Empties the group for its second preparation, under the commit lock.
@@ -454,6 +460,7 @@ public final class WriteGroup: @unchecked Sendable {
     func finish(at end: BinlogPosition) {
         let signals = self.signals
         if hasUnseen { endUnseen(at: end) }
+        whenCommitted?()
         clear()
         if !keepsKeys { releaseAllStripes() }
         hasBegun = false
