@@ -3,6 +3,7 @@ import FileIO
 import Foundation
 import PikaStorage
 import SyncProtocol
+import Synchronization
 import TestKit
 import Testing
 
@@ -282,4 +283,41 @@ struct DatabaseTests {
         ["expireat", "h", "1795399900"], ["del", "t"], ["sadd", "t", "again"],
         ["append", "s", "more"], ["persist", "h"], ["hdel", "h", "f"],
     ]
+
+    @Test("What a group has to tell is told once, in the stores and before its keys are free")
+    func whenCommitted() throws {
+        let rig = try Rig()
+        let keyspace = try rig.open()
+        let database = keyspace.databases[0]
+        let told = Atomic<Int>(0)
+        let wasLocked = Atomic<Bool>(false)
+        let other = database.makeGroup()
+        let group = database.makeGroup()
+        func attach() {
+            group.whenCommitted = {
+                told.add(1, ordering: .relaxed)
+                // Another loop's group would have to wait for the key.
+                let outcome = withBytes(["k"]) { other.lock($0) }
+                if case .acquired = outcome {} else { wasLocked.store(true, ordering: .relaxed) }
+            }
+        }
+        _ = try group.run("set", "k", "1")
+        attach()
+        group.discard()
+        var count = told.load(ordering: .relaxed)
+        #expect(count == 0)
+        _ = try group.run("set", "k", "2")
+        attach()
+        try group.mustCommit()
+        count = told.load(ordering: .relaxed)
+        let isLocked = wasLocked.load(ordering: .relaxed)
+        #expect(count == 1)
+        #expect(isLocked)
+        #expect(try database.string("k") == "2")
+        try database.write(["set", "k", "3"])
+        count = told.load(ordering: .relaxed)
+        #expect(count == 1)
+        other.discard()
+        #expect(keyspace.close())
+    }
 }

@@ -27,7 +27,7 @@ extension ConfTable {
             "command-loops", .integer(0, 0...64, into: \.commandLoops), unit: "threads",
             from: .ours,
             """
-            Threads that read, run and answer commands. 0: half of the cores, 2 to 4.
+            Threads that read, run and answer commands. 0: one per two cores, at most 4.
             """),
         ConfItem(
             "slow-pool-threads", .integer(2, 1...64, into: \.slowPoolThreads), unit: "threads",
