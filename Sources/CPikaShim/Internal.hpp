@@ -97,7 +97,6 @@ struct pk_store {
     std::atomic<rocksdb::DB *> db{nullptr};
     std::vector<rocksdb::ColumnFamilyHandle *> handles;
     std::shared_ptr<pk::FilterContext> filters;
-    std::shared_ptr<std::atomic<int32_t>> stall;
     std::shared_ptr<pk::Backlog> backlog = std::make_shared<pk::Backlog>();
     // Kept until the database is closed.
     std::shared_ptr<rocksdb::Cache> cache;

@@ -1,6 +1,5 @@
 #include "Pauses.hpp"
 
-#include <cerrno>
 #include <ctime>
 #include <utility>
 
@@ -33,7 +32,7 @@ uint64_t Count(const Backlog &backlog, BackgroundWork work) {
 }
 
 bool WritersGetAhead(const Backlog &backlog) {
-    if (backlog.is_stalling.load(std::memory_order_relaxed) ||
+    if (backlog.stall.load(std::memory_order_relaxed) != 0 ||
         backlog.is_closing.load(std::memory_order_relaxed)) {
         return true;
     }

@@ -17,8 +17,8 @@ struct Backlog {
     // Memtables that became full, and flushes that began, since the store was opened.
     std::atomic<uint64_t> full_memtables{0};
     std::atomic<uint64_t> flushes{0};
-    // RocksDB slows or stops the writers, or the store is being closed.
-    std::atomic<bool> is_stalling{false};
+    // Whether RocksDB lets the writers go (0), slows (1) or stops them (2).
+    std::atomic<int32_t> stall{0};
     std::atomic<bool> is_closing{false};
     // Pauses that were made.
     std::atomic<uint64_t> pauses{0};

@@ -48,12 +48,8 @@ constexpr size_t kCompactionReadBytes = 512 << 10;
 
 class Listener : public rocksdb::EventListener {
   public:
-    Listener(const pk_hooks &hooks, size_t families, std::shared_ptr<std::atomic<int32_t>> stall,
-             std::shared_ptr<pk::Backlog> backlog)
-        : hooks_(hooks),
-          family_count_(families),
-          stall_(std::move(stall)),
-          backlog_(std::move(backlog)) {}
+    Listener(const pk_hooks &hooks, size_t families, std::shared_ptr<pk::Backlog> backlog)
+        : hooks_(hooks), family_count_(families), backlog_(std::move(backlog)) {}
 
     void OnMemTableSealed(const rocksdb::MemTableInfo &) override {
         backlog_->full_memtables.fetch_add(1, std::memory_order_relaxed);
@@ -99,8 +95,7 @@ class Listener : public rocksdb::EventListener {
         }
         int32_t worst = 0;
         for (auto &family : families_) worst = std::max(worst, family.second);
-        backlog_->is_stalling.store(worst != 0, std::memory_order_relaxed);
-        if (stall_->exchange(worst) != worst && hooks_.stall_changed) {
+        if (backlog_->stall.exchange(worst) != worst && hooks_.stall_changed) {
             hooks_.stall_changed(hooks_.context, worst);
         }
     }
@@ -117,7 +112,6 @@ class Listener : public rocksdb::EventListener {
   private:
     pk_hooks hooks_;
     size_t family_count_;
-    std::shared_ptr<std::atomic<int32_t>> stall_;
     std::shared_ptr<pk::Backlog> backlog_;
     std::mutex mutex_;
     std::vector<std::pair<std::string, int32_t>> families_;
@@ -261,13 +255,12 @@ pk_store *pk_store_open(const char *path, int32_t kind, const pk_options *option
     store->write_ahead_log = options->write_ahead_log != 0;
     store->hash_memtables = options->memtable_kind == PK_MEMTABLE_HASH;
     store->cache = env->cache;
-    store->stall = std::make_shared<std::atomic<int32_t>>(0);
     store->filters = std::make_shared<pk::FilterContext>();
     store->filters->kind = kind;
     store->filters->wall_clock = options->filter_clock == 1;
     rocksdb::DBOptions db_options = StoreOptionsOf(*options, *env);
     db_options.listeners.push_back(std::make_shared<Listener>(*hooks, pk::FamilyCount(kind),
-                                                              store->stall, store->backlog));
+                                                              store->backlog));
     rocksdb::DB *db = nullptr;
     auto status = rocksdb::DB::Open(db_options, path,
                                     Descriptors(*options, *env, kind, store->filters),
@@ -287,7 +280,6 @@ pk_store *pk_store_open_read_only(const char *path, int32_t kind, pk_env *env, p
     store->kind = kind;
     store->write_ahead_log = true;
     store->cache = env->cache;
-    store->stall = std::make_shared<std::atomic<int32_t>>(0);
     store->filters = std::make_shared<pk::FilterContext>();
     pk_options options{};
     options.memtable_bytes = 8 << 20;
@@ -439,7 +431,7 @@ uint64_t pk_store_pauses(const pk_store *store) {
 }
 
 int32_t pk_store_stall_state(const pk_store *store) {
-    return store->stall->load(std::memory_order_relaxed);
+    return store->backlog->stall.load(std::memory_order_relaxed);
 }
 
 int32_t pk_store_set_options(pk_store *store, int32_t whole_store,

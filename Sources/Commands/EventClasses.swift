@@ -80,8 +80,11 @@ public struct EventClasses: OptionSet, Sendable, Hashable {
 }
 
 /// What happened to a key: the events of Redis 7, but for those of streams and of memory.
-enum KeyspaceEvent: UInt8, CaseIterable {
-    case del, expire, persist, renameFrom, renameTo, copyTo, restore
+enum KeyspaceEvent: String, CaseIterable {
+    case del, expire, persist, restore
+    case renameFrom = "rename_from"
+    case renameTo = "rename_to"
+    case copyTo = "copy_to"
     case set, setrange, append, incrby, incrbyfloat, setbit, pfadd
     case lpush, rpush, lpop, rpop, lset, lrem, ltrim, linsert, sortstore
     case hset, hdel, hincrby, hincrbyfloat
@@ -91,67 +94,7 @@ enum KeyspaceEvent: UInt8, CaseIterable {
     case expired, new, keymiss
 
     /// The name as it is published.
-    var word: StaticString {
-        switch self {
-        case .del: "del"
-        case .expire: "expire"
-        case .persist: "persist"
-        case .renameFrom: "rename_from"
-        case .renameTo: "rename_to"
-        case .copyTo: "copy_to"
-        case .restore: "restore"
-        case .set: "set"
-        case .setrange: "setrange"
-        case .append: "append"
-        case .incrby: "incrby"
-        case .incrbyfloat: "incrbyfloat"
-        case .setbit: "setbit"
-        case .pfadd: "pfadd"
-        case .hset: "hset"
-        case .hdel: "hdel"
-        case .hincrby: "hincrby"
-        case .hincrbyfloat: "hincrbyfloat"
-        case .expired: "expired"
-        case .new: "new"
-        case .keymiss: "keymiss"
-        default: self.wordOfElements
-        }
-    }
-
-    private var wordOfElements: StaticString {
-        switch self {
-        case .lpush: "lpush"
-        case .rpush: "rpush"
-        case .lpop: "lpop"
-        case .rpop: "rpop"
-        case .lset: "lset"
-        case .lrem: "lrem"
-        case .ltrim: "ltrim"
-        case .linsert: "linsert"
-        case .sortstore: "sortstore"
-        case .sadd: "sadd"
-        case .srem: "srem"
-        case .spop: "spop"
-        case .sinterstore: "sinterstore"
-        case .sunionstore: "sunionstore"
-        case .sdiffstore: "sdiffstore"
-        case .zadd: "zadd"
-        case .zincr: "zincr"
-        case .zrem: "zrem"
-        case .zremrangebyscore: "zremrangebyscore"
-        case .zremrangebyrank: "zremrangebyrank"
-        case .zremrangebylex: "zremrangebylex"
-        case .zpopmin: "zpopmin"
-        case .zpopmax: "zpopmax"
-        case .zunionstore: "zunionstore"
-        case .zinterstore: "zinterstore"
-        case .zdiffstore: "zdiffstore"
-        case .zrangestore: "zrangestore"
-        case .geosearchstore: "geosearchstore"
-        case .georadiusstore: "georadiusstore"
-        default: preconditionFailure("an event without a word: \(self.rawValue)")
-        }
-    }
+    var word: String { self.rawValue }
 
     /// The class that switches it on.
     var eventClass: EventClasses {

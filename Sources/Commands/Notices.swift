@@ -235,13 +235,15 @@ extension CommandEnvironment {
     /// Sends an event in the forms that are switched on.
     func publish(_ event: KeyspaceEvent, database: Int, key: Bytes) {
         let classes = EventClasses(rawValue: self.eventClasses.load(ordering: .relaxed))
-        let word = event.word.bytes
+        let word = Array(event.word.utf8)
         if classes.contains(.keyspace) {
             let channel = Array("__keyspace@\(database)__:".utf8) + Array(key)
-            channel.withUnsafeBytes { _ = self.broker.publish(.channel, $0, word) }
+            channel.withUnsafeBytes { channel in
+                word.withUnsafeBytes { _ = self.broker.publish(.channel, channel, $0) }
+            }
         }
         if classes.contains(.keyevent) {
-            let channel = Array("__keyevent@\(database)__:".utf8) + Array(word)
+            let channel = Array("__keyevent@\(database)__:".utf8) + word
             channel.withUnsafeBytes { _ = self.broker.publish(.channel, $0, key) }
         }
     }
