@@ -130,6 +130,8 @@ public final class SlowWork: @unchecked Sendable {
             self.output = Self.buffer { writer in
                 for _ in 0..<replies { writer.error(text) }
             }
+            // Some of its commands may be among the replies that are errors now.
+            self.client.transaction?.hasFailed = true
         case .nothing, .busy, .stalled, .prepareAgain:
             preconditionFailure("a stalled group ended without an outcome")
         }

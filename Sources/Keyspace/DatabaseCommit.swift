@@ -209,6 +209,8 @@ extension Database {
             // Other stores may hold the group: the log keeps it, a restart completes it.
             refuseWrites("a store failed behind the append: \(error)")
             outcome = .failed(.storage(error))
+            // Its commands are answered with an error: nobody hears of them.
+            group.whenCommitted = nil
         }
         group.finish(at: group.stallEnd.position)
         if case .committed(let position) = outcome, writesBinlog { announcePublished(position) }

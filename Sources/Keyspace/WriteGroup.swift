@@ -76,7 +76,8 @@ public final class WriteGroup: @unchecked Sendable {
     /// A commit leaves the locks of the keys where they are: for a command that commits slice by slice.
     public var keepsKeys = false
     /// Called when the group is in its stores, while its keys are still locked, so that whoever
-    /// writes them next is heard of later; dropped with a group that is given up or prepared again.
+    /// writes them next is heard of later; dropped with a group that is given up, fails or is
+    /// prepared again.
     ///
     /// Must not wait. Runs on another thread if the group was stalled.
     public var whenCommitted: (@Sendable () -> Void)?

@@ -1,10 +1,13 @@
 import FileIO
+import Glibc
 import Synchronization
 
-/// The real file system, but for writes to log files, which fail while `failsWrites` is set.
+/// The real file system, but for log files: writes to them fail while `failsWrites` is set, and who
+/// syncs one waits while `holdsSyncs` is.
 final class FailingFileSystem: FileSystem {
     private let real = RealFileSystem()
     let failsWrites = Atomic<Bool>(false)
+    let holdsSyncs = Atomic<Bool>(false)
 
     func open(_ path: String, _ mode: OpenMode) throws(FileError) -> any File {
         FailingFile(try self.real.open(path, mode), self)
@@ -51,7 +54,14 @@ private final class FailingFile: File {
         try self.real.write(bytes, at: offset)
     }
     func truncate(to sizeBytes: UInt64) throws(FileError) { try self.real.truncate(to: sizeBytes) }
-    func synchronize() throws(FileError) { try self.real.synchronize() }
+    func synchronize() throws(FileError) {
+        while self.fileSystem.holdsSyncs.load(ordering: .acquiring),
+            self.path.contains("write2file")
+        {
+            usleep(1000)
+        }
+        try self.real.synchronize()
+    }
     func size() throws(FileError) -> UInt64 { try self.real.size() }
     func advise(_ advice: FileAdvice, offset: UInt64, count: UInt64) {
         self.real.advise(advice, offset: offset, count: count)

@@ -24,7 +24,8 @@ final class Harness {
 
     init(
         databases: Int = 2, now: Int64 = Harness.fixtureSeconds, limits: RequestLimits = .init(),
-        fileSystem: any FileSystem = RealFileSystem()
+        fileSystem: any FileSystem = RealFileSystem(),
+        _ change: (inout KeyspaceConfiguration) -> Void = { _ in }
     ) throws {
         self.directory = try Self.makeDirectory()
         self.clock = TestClock(now)
@@ -37,6 +38,7 @@ final class Harness {
         configuration.syncPolicy = .never
         let clock = self.clock
         configuration.wallClock = { clock.now }
+        change(&configuration)
         self.keyspace = try Keyspace.open(configuration)
         self.services = StubServices()
         self.environment = CommandEnvironment(

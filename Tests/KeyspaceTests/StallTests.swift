@@ -29,7 +29,9 @@ struct StallTests {
     }
 
     /// Fills the strings' memtables; returns the group that RocksDB would not take at once.
-    private func stalledGroup(_ database: Database) throws -> WriteGroup {
+    private func stalledGroup(
+        _ database: Database, _ prepare: (WriteGroup) -> Void = { _ in }
+    ) throws -> WriteGroup {
         let value = String(repeating: "v", count: 8000)
         let group = database.makeGroup()
         for index in 0..<2000 {
@@ -37,6 +39,7 @@ struct StallTests {
             try group.run("set", "fill", "\(index)" + value)
             try group.run("sadd", "s", "\(index)")
             group.endAtomic()
+            prepare(group)
             if case .stalled = group.commit() { return group }
         }
         throw Unexpected(text: "2000 groups and no stall")
@@ -154,6 +157,35 @@ struct StallTests {
         #expect(database.published == database.log.end.position)
         #expect(database.keyLocks.isEmpty)
         #expect(keyspace.close())
+    }
+
+    @Test("What a stalled group has to tell is told once, when it is in all its stores, or never")
+    func whenCommitted() throws {
+        for fails in [false, true] {
+            let (_, keyspace, isReleased) = try blockedRig()
+            defer { isReleased.set() }
+            let database = keyspace.databases[0]
+            let told = Counter()
+            let group = try stalledGroup(database) { group in
+                group.whenCommitted = { told.add() }
+            }
+            let before = told.value
+            if fails { database.live.stores[.sets].close(flush: false) }
+            isReleased.set()
+            switch group.finishStalled() {
+            case .committed: #expect(!fails)
+            case .failed(.storage): #expect(fails)
+            default: throw Unexpected(text: "the stalled group was lost")
+            }
+            #expect(told.value == before + (fails ? 0 : 1))
+            if fails { try database.recoverDisk() }
+            // Nothing of it is left for the group's next use.
+            try group.run("set", "k", "1")
+            try group.mustCommit()
+            #expect(told.value == before + (fails ? 0 : 1))
+            #expect(database.keyLocks.isEmpty)
+            #expect(keyspace.close())
+        }
     }
 
     @Test("A kill while a group is stalled: the group is in the log and complete afterwards")
