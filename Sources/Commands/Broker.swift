@@ -6,6 +6,9 @@ import Synchronization
 public protocol ClientOutlet: AnyObject, Sendable {
     /// Appends bytes to what the connection gets; any thread, never blocks, keeps the order.
     func push(_ bytes: [UInt8])
+
+    /// Bytes that were pushed and that the connection has not begun to write; any thread.
+    var waitingBytes: Int { get }
 }
 
 /// What a subscription names.

@@ -159,26 +159,15 @@ extension ClientCommands {
         let row = isOwn ? x.rowIndex : record.lastCommand.load(ordering: .relaxed)
         var command = row >= 0 ? "\(x.environment.table.rows[row].name)" : "NULL"
         if isOwn { command += "|" + x[1].lowercasedText }
-        let argumentBytes = isOwn ? x.arguments.reduce(0) { $0 + $1.count } : 0
-        let inputBytes = isOwn ? requestBytes(x) : record.inputBytes.load(ordering: .relaxed)
-        let outputBytes = record.outputBytes.load(ordering: .relaxed)
+        let memory = ClientMemory(x, record, isOwn: isOwn)
         let subscribed = record.subscriptions
         return "id=\(record.id) addr=\(record.address) laddr=\(record.localAddress)"
             + " fd=\(record.descriptor) name=\(record.name) age=\(now - record.createdSeconds)"
             + " idle=\(idle) flags=\(flags(record)) db=\(record.database.load(ordering: .relaxed))"
             + " sub=\(subscribed.channels) psub=\(subscribed.patterns) ssub=\(subscribed.shards)"
-            + " multi=\(record.queuedCommands.load(ordering: .relaxed)) qbuf=\(inputBytes)"
-            + " qbuf-free=0 argv-mem=\(argumentBytes) multi-mem=0 rbs=0 rbp=0 obl=0"
-            + " oll=\(outputBytes > 0 ? 1 : 0) omem=\(outputBytes)"
-            + " tot-mem=\(inputBytes + argumentBytes + outputBytes)"
-            + " events=\(outputBytes > 0 ? "rw" : "r") cmd=\(command) user=default redir=-1"
+            + " multi=\(record.queuedCommands.load(ordering: .relaxed)) \(memory.text)"
+            + " events=\(memory.outputBytes > 0 ? "rw" : "r") cmd=\(command) user=default redir=-1"
             + " resp=\(record.protocolVersion.load(ordering: .relaxed))\n"
-    }
-
-    /// Bytes of the request that is executed.
-    private static func requestBytes(_ x: borrowing Execution) -> Int {
-        func header(_ count: Int) -> Int { "\(count)".utf8.count + 3 }
-        return x.arguments.reduce(header(x.count)) { $0 + header($1.count) + $1.count + 2 }
     }
 
     /// Letters for what a connection is doing: monitor, listening, waiting, none of them.
@@ -270,6 +259,43 @@ extension ClientCommands {
         let own = x.client.record.id
         if victims.contains(where: { $0.id == own }) { x.client.closesAfterReply = true }
         x.environment.services.kill(clientIDs: victims.map(\.id).filter { $0 != own })
+    }
+}
+
+/// What a connection holds, in bytes.
+private struct ClientMemory {
+    let inputBytes: Int
+    let inputCapacity: Int
+    let argumentBytes: Int
+    let queuedBytes: Int
+    /// Replies of the commands before this one, or those that wait for the disk.
+    let replyBytes: Int
+    let outputBytes: Int
+
+    init(_ x: borrowing Execution, _ record: ClientRecord, isOwn: Bool) {
+        self.inputBytes = record.inputBytes.load(ordering: .relaxed)
+        // Of another connection both may be between two reads.
+        self.inputCapacity = max(
+            self.inputBytes, record.inputCapacity.load(ordering: .relaxed))
+        self.argumentBytes = isOwn ? x.arguments.reduce(0) { $0 + $1.count } : 0
+        self.queuedBytes = record.queuedBytes.load(ordering: .relaxed)
+        self.replyBytes =
+            isOwn ? x.reply.count : record.heldReplyBytes.load(ordering: .relaxed)
+        self.outputBytes =
+            record.outputBytes.load(ordering: .relaxed) + (record.outlet?.waitingBytes ?? 0)
+    }
+
+    /// Fields of CLIENT LIST.
+    ///
+    /// No reply buffer is a connection's own, and how many buffers wait for a socket is not known.
+    var text: String {
+        let total =
+            self.inputCapacity + self.argumentBytes + self.queuedBytes + self.replyBytes
+            + self.outputBytes
+        return "qbuf=\(self.inputBytes) qbuf-free=\(self.inputCapacity - self.inputBytes)"
+            + " argv-mem=\(self.argumentBytes) multi-mem=\(self.queuedBytes) rbs=0 rbp=0"
+            + " obl=\(self.replyBytes) oll=\(self.outputBytes > 0 ? 1 : 0)"
+            + " omem=\(self.outputBytes) tot-mem=\(total)"
     }
 }
 

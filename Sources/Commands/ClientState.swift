@@ -24,9 +24,17 @@ public final class ClientRecord: Sendable {
     public let protocolVersion: Atomic<UInt8>
     /// Commands queued since MULTI, -1 outside a transaction.
     public let queuedCommands = Atomic<Int>(-1)
-    /// Bytes of input that are not used up; kept up to date by the connection's shell.
+    /// Bytes of their arguments.
+    let queuedBytes = Atomic<Int>(0)
+    /// Bytes of input that were not used up before the requests that run now; kept up to date by the
+    /// connection's shell.
     public let inputBytes = Atomic<Int>(0)
-    /// Bytes of replies and messages that the socket has not taken; kept up to date by the shell.
+    /// Size of the buffer in which they are, in bytes; kept up to date by the shell.
+    public let inputCapacity = Atomic<Int>(0)
+    /// Bytes of replies that wait for the disk (`binlog-sync always`); kept up to date by the shell.
+    public let heldReplyBytes = Atomic<Int>(0)
+    /// Bytes of replies and messages that the socket has not taken; looked at by the shell about once
+    /// a second.
     public let outputBytes = Atomic<Int>(0)
     private let nameStorage: Mutex<String>
     private let waiterStorage = Mutex<KeyWaiter?>(nil)
@@ -115,6 +123,8 @@ public final class ClientState {
         didSet {
             self.record.queuedCommands.store(
                 self.transaction?.requests.count ?? -1, ordering: .relaxed)
+            self.record.queuedBytes.store(
+                self.transaction?.bytes.count ?? 0, ordering: .relaxed)
         }
     }
     /// Keys of WATCH.

@@ -58,6 +58,7 @@ extension CommandProcessor {
             return .next
         }
         client.record.queuedCommands.store(transaction.requests.count, ordering: .relaxed)
+        client.record.queuedBytes.store(transaction.bytes.count, ordering: .relaxed)
         if flags.contains(.write) { transaction.writes = true }
         if flags.contains(.growsData) { transaction.growsData = true }
         if flags.contains(.slow) || transaction.isLong

@@ -79,7 +79,9 @@ struct CommandInfoTests {
         #expect(line().contains(" multi=-1 "))
         _ = harness.replies("MULTI\r\nPING\r\nPING", as: other)
         #expect(line().contains(" multi=2 "))
+        #expect(line().contains(" multi-mem=8 "))
         _ = harness.run("DISCARD", as: other)
         #expect(line().contains(" multi=-1 "))
+        #expect(line().contains(" multi-mem=0 "))
     }
 }

@@ -8,6 +8,8 @@ final class KeptPushes: ClientOutlet {
 
     func push(_ bytes: [UInt8]) { self.bytes.withLock { $0 += bytes } }
 
+    var waitingBytes: Int { self.bytes.withLock { $0.count } }
+
     /// What came since the last call, as text.
     func take() -> String {
         self.bytes.withLock { bytes in

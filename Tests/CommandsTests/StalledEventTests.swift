@@ -261,6 +261,8 @@ private final class LookingOutlet: ClientOutlet {
         self.key = bytes(key)
     }
 
+    var waitingBytes: Int { 0 }
+
     func push(_ message: [UInt8]) {
         let strings = Strings(self.database.makeReader().strings)
         let value = self.key.withUnsafeBytes { key in

@@ -51,6 +51,10 @@ final class ClientHandler: ChannelDuplexHandler {
     private var pushesWait = false
     /// Since when more than the soft limit has been waiting.
     private var overSoftLimit: NIODeadline?
+    /// Bytes of replies written since it was last looked how many of them wait.
+    private var unseenBytes = 0
+    /// So many of them are worth a look.
+    private static let unseenLimitBytes = 16 * 1024
     private var context: ChannelHandlerContext?
 
     init(loop: CommandLoop, client: ClientState, services: ClientServices) {
@@ -101,17 +105,16 @@ final class ClientHandler: ChannelDuplexHandler {
         } else {
             rest = input
         }
+        noteInput()
         defer { noteInput() }
         guard state == .open else { return checkQueryBuffer(context) }
         serve(context)
     }
 
-    /// For CLIENT LIST; nearly always nothing is left.
+    /// For CLIENT LIST: what is here before the requests run, and what is left behind them.
     private func noteInput() {
-        let count = rest?.readableBytes ?? 0
-        if client.record.inputBytes.load(ordering: .relaxed) != count {
-            client.record.inputBytes.store(count, ordering: .relaxed)
-        }
+        client.record.inputBytes.store(rest?.readableBytes ?? 0, ordering: .relaxed)
+        client.record.inputCapacity.store(rest?.storageCapacity ?? 0, ordering: .relaxed)
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
@@ -395,8 +398,9 @@ final class ClientHandler: ChannelDuplexHandler {
 
     private func flushOutput(_ context: ChannelHandlerContext) {
         guard loop.output.readableBytes > 0 else { return }
-        let count = UInt64(loop.output.readableBytes)
-        loop.counters.outputBytes.wrappingAdd(count, ordering: .relaxed)
+        let count = loop.output.readableBytes
+        loop.counters.outputBytes.wrappingAdd(UInt64(count), ordering: .relaxed)
+        unseenBytes += count
         context.writeAndFlush(wrapOutboundOut(loop.output), promise: nil)
         // Behind the write: one that fails delivers, from within, what this socket has read, and its
         // replies must go the way of the others instead of to the loop's next client.
@@ -415,7 +419,11 @@ final class ClientHandler: ChannelDuplexHandler {
         guard !bytes.isEmpty else { return }
         loop.counters.outputBytes.wrappingAdd(UInt64(bytes.count), ordering: .relaxed)
         let waiting = bytes.count + bufferedBytes(context)
-        client.record.outputBytes.store(waiting, ordering: .relaxed)
+        // Else the socket will take these, or the next look finds them.
+        if waiting > bytes.count {
+            client.record.outputBytes.store(waiting, ordering: .relaxed)
+        }
+        unseenBytes += bytes.count
         let hardBytes = services.pushLimits.hardBytes
         if hardBytes > 0, waiting > hardBytes {
             loop.counters.closedForOutput.wrappingAdd(1, ordering: .relaxed)
@@ -433,12 +441,15 @@ final class ClientHandler: ChannelDuplexHandler {
         return (try? options?.getOption(.bufferedWritableBytes)) ?? 0
     }
 
-    /// Closes a connection that listens when too much has been waiting for too long.
+    /// Looks how much waits, and closes a connection that listens when that has been too much for too
+    /// long.
     func checkSoftLimit() {
         let mayWait =
             client.record.isSubscribed || overSoftLimit != nil || longReply != nil
+            || unseenBytes >= Self.unseenLimitBytes
             || client.record.outputBytes.load(ordering: .relaxed) > 0
         guard let context, mayWait || !context.channel.isWritable else { return }
+        unseenBytes = 0
         let waiting = bufferedBytes(context) + (longReply.map { $0.count - $0.sent } ?? 0)
         client.record.outputBytes.store(waiting, ordering: .relaxed)
         guard client.record.isSubscribed || overSoftLimit != nil else { return }
@@ -458,6 +469,7 @@ final class ClientHandler: ChannelDuplexHandler {
     private func hold(for result: ProcessResult, _ context: ChannelHandlerContext) {
         let replies = loop.output
         loop.outputWasTaken()
+        client.record.heldReplyBytes.store(replies.readableBytes, ordering: .relaxed)
         state = .busy
         let handler = NIOLoopBound(self, eventLoop: loop.eventLoop)
         let eventLoop = loop.eventLoop
@@ -474,6 +486,7 @@ final class ClientHandler: ChannelDuplexHandler {
         held.remaining -= 1
         if !isDurable { held.failed = true }
         guard held.remaining == 0, let context, state == .busy else { return }
+        client.record.heldReplyBytes.store(0, ordering: .relaxed)
         guard !held.failed else {
             // The promise can't be kept: no reply is better than a false one.
             context.close(promise: nil)

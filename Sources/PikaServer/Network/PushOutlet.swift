@@ -59,6 +59,8 @@ final class PushOutlet: ClientOutlet {
         if let deliver { eventLoop.execute(deliver) }
     }
 
+    var waitingBytes: Int { state.withLock { $0.bytes.count } }
+
     /// What was pushed since the last call, on the loop.
     func take() -> [UInt8] {
         state.withLock { state in
