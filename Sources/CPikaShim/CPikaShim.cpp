@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 
 #include <rocksdb/write_batch.h>
 
@@ -38,6 +39,12 @@ int32_t pk::Report(const rocksdb::Status &status, pk_error *error) {
     error->is_no_space = status.IsNoSpace() || text.find("No space left") != std::string::npos;
     error->message = strdup(text.c_str());
     return code;
+}
+
+int64_t pk::Nanoseconds() {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
 int32_t pk::ReportClosed(pk_error *error) {
@@ -89,6 +96,15 @@ int32_t pk_get(pk_store *store, uint8_t family, const void *key, size_t key_leng
                pk_error *error) {
     pin->options.snapshot = Unwrap(snapshot);
     return Get(store, family, key, key_length, pin, value, value_length, error);
+}
+
+int32_t pk_get_timed(pk_store *store, uint8_t family, const void *key, size_t key_length,
+                     pk_pin *pin, const void **value, size_t *value_length, int64_t *nanoseconds,
+                     pk_error *error) {
+    int64_t start = pk::Nanoseconds();
+    int32_t code = pk_get(store, family, key, key_length, nullptr, pin, value, value_length, error);
+    *nanoseconds = pk::Nanoseconds() - start;
+    return code;
 }
 
 int32_t pk_get_persisted(pk_store *store, uint8_t family, const void *key, size_t key_length,

@@ -77,6 +77,9 @@ bool Position(const rocksdb::Slice &value, LogPosition *position);
 bool HighestEffectiveNow(const rocksdb::Slice &value, int64_t *seconds);
 rocksdb::Slice ReservedName();
 
+// Of the monotonic clock.
+int64_t Nanoseconds();
+
 int32_t Report(const rocksdb::Status &status, pk_error *error);
 int32_t ReportClosed(pk_error *error);
 

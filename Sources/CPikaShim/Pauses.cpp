@@ -1,4 +1,4 @@
-#include "Pauses.hpp"
+#include "Internal.hpp"
 
 #include <ctime>
 #include <utility>
@@ -19,12 +19,6 @@ thread_local BackgroundWork current_work;
 // Full memtables or flushes when the work began.
 thread_local uint64_t count_at_begin;
 thread_local int64_t working_since;
-
-int64_t Nanoseconds() {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 uint64_t Count(const Backlog &backlog, BackgroundWork work) {
     return (work == BackgroundWork::kFlush ? backlog.full_memtables : backlog.flushes)

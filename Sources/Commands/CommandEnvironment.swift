@@ -23,6 +23,9 @@ public final class CommandEnvironment: Sendable {
     public let checksTypes = Atomic<Bool>(false)
     /// Which keyspace events are published, as the bits of `EventClasses`; 0 = none.
     let eventClasses = Atomic<UInt32>(0)
+    /// How long a read of a string has to take for threads of its own to read ahead of a pipeline;
+    /// nil: there are none.
+    let readAheadNanoseconds: Int?
     /// Longest reply of KEYS and SCAN, in bytes (`max-client-response-size`).
     public let maxReplyBytes = Atomic<Int>(1 << 30)
 
@@ -43,9 +46,11 @@ public final class CommandEnvironment: Sendable {
     /// Makes the shared part.
     public init(
         keyspace: Keyspace, services: any ServerServices, table: CommandTable = CommandTable(),
-        limits: RequestLimits = RequestLimits()
+        limits: RequestLimits = RequestLimits(),
+        readAheadNanoseconds: Int? = nil
     ) {
         self.keyspace = keyspace
+        self.readAheadNanoseconds = readAheadNanoseconds
         self.services = services
         self.table = table
         self.limits = limits

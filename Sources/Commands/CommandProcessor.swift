@@ -90,6 +90,7 @@ public final class CommandProcessor {
     var timer = CommandTimer()
     /// For the next MULTI.
     var spareTransaction: Transaction?
+    private var pipelineReads: PipelineReads?
 
     /// `process` yields when the output has come to this many bytes.
     public static let yieldBytes = 1024 * 1024
@@ -123,6 +124,7 @@ public final class CommandProcessor {
         self.groups[0] = group
         let record = ClientRecord(
             id: 0, address: "", localAddress: "", descriptor: -1, createdSeconds: 0)
+        self.pipelineReads = place == .loop ? PipelineReads(environment) : nil
         self.execution = .allocate(capacity: 1)
         self.execution.initialize(
             to: Execution(
@@ -134,6 +136,7 @@ public final class CommandProcessor {
     }
 
     deinit {
+        self.pipelineReads?.ahead.stop()
         self.environment.keyspace.gate.remove(self.entrance)
         self.execution.deinitialize(count: 1)
         self.execution.deallocate()
@@ -161,7 +164,10 @@ public final class CommandProcessor {
             self.execution.pointee.reply.replyLimitBytes = limit
         }
         var position = 0
+        self.pipelineReads?.begin(
+            inputBytes: input.count, readNanoseconds: self.execution.pointee.group.readNanoseconds)
         var next = self.run(client, input, &position)
+        self.pipelineReads?.end()
         if let stop = self.finishBatch(client, input, position, closes: next?.isClose ?? false) {
             next = stop
         }
@@ -238,6 +244,10 @@ extension CommandProcessor {
         while position < input.count {
             let authenticated =
                 client.access != nil || !self.environment.needsPassword.load(ordering: .relaxed)
+            if let next = self.pipelineReads?.next, position >= next, authenticated {
+                self.pipelineReads?.look(
+                    input, from: position, self.environment.table, self.execution.pointee.group)
+            }
             switch self.parser.parse(input, from: position, authenticated: authenticated) {
             case .request(let end):
                 let replyStart = self.execution.pointee.reply.count

@@ -121,6 +121,9 @@ public final class WriteGroup: @unchecked Sendable {
         return set
     }
 
+    /// What a read of a string takes that the row cache does not have, in nanoseconds.
+    public var readNanoseconds: Int { self.set.strings.readNanoseconds }
+
     private func begin() {
         hasBegun = true
         let generation = database.storesGeneration

@@ -85,7 +85,8 @@ public final class Server: Sendable {
                 timers: group, pool: backgroundPool),
             stop: onShutdown)
         environment = CommandEnvironment(
-            keyspace: opened.keyspace, services: administration)
+            keyspace: opened.keyspace, services: administration,
+            readAheadNanoseconds: System.coreCount > 1 ? AheadRule.worthwhileNanoseconds : nil)
         administration.environment.withLock { [environment] in $0 = environment }
         services = ClientServices(
             registry: registry, slowPool: slowPool, environment: environment,
@@ -122,7 +123,7 @@ public final class Server: Sendable {
     /// Two loops on two cores read large data faster, but write no faster; and what one client sends
     /// after another is not always executed after it, which Redis's own suite takes for granted.
     private static func loopCount(_ settings: Settings) -> Int {
-        settings.commandLoops > 0 ? settings.commandLoops : max(1, min(4, System.coreCount / 2))
+        settings.commandLoops > 0 ? settings.commandLoops : max(1, min(4, System.coreCount / 4))
     }
 
     // MARK: Running

@@ -90,7 +90,7 @@ public final class StoreTransaction {
         case .hit(let length): return Bytes(start: buffer, count: length)
         case .absent: return nil
         case .miss(let ticket):
-            let row = try readStore(family, key)
+            let row = try readMissed(family, key)
             cache._withUnsafeGuaranteedRef { $0.install(key, row, ticket) }
             return row
         }
@@ -115,6 +115,32 @@ public final class StoreTransaction {
         let code = pk_get(
             core.pointee.handle, family.rawValue, key.baseAddress, key.count,
             core.pointee.snapshot, core.pointee.pins.pin(), &value, &length, &error)
+        return try row(family, key, value, length, code, &error)
+    }
+
+    /// As `readStore` without a snapshot, for a row that the row cache did not have; now and then
+    /// notes how long that took.
+    @inline(__always)
+    private func readMissed(_ family: Family, _ key: Bytes) throws(StorageError) -> Bytes? {
+        let core = core
+        guard core.pointee.readTime.isDue() else { return try readStore(family, key) }
+        var value: UnsafeRawPointer?
+        var length = 0
+        var nanoseconds: Int64 = 0
+        var error = pk_error()
+        let code = pk_get_timed(
+            core.pointee.handle, family.rawValue, key.baseAddress, key.count,
+            core.pointee.pins.pin(), &value, &length, &nanoseconds, &error)
+        core.pointee.readTime.note(nanoseconds: Int(nanoseconds), rowBytes: length)
+        return try row(family, key, value, length, code, &error)
+    }
+
+    /// What a read came to.
+    @inline(__always)
+    private func row(
+        _ family: Family, _ key: Bytes, _ value: UnsafeRawPointer?, _ length: Int, _ code: Int32,
+        _ error: inout pk_error
+    ) throws(StorageError) -> Bytes? {
         switch code {
         case 0:
             if length >= LargeNames.rowBytes {
@@ -130,6 +156,31 @@ public final class StoreTransaction {
 
     @usableFromInline
     func endRead() { core.pointee.pins.leave() }
+
+    /// Brings a row of the meta family into the store's row cache; whether the store was asked.
+    ///
+    /// An error is left to whoever needs the row. What a transaction wrote is not looked at: for
+    /// threads that read ahead of it.
+    public func readAhead(_ key: Bytes) -> Bool {
+        guard let cache = store.rowCache else { return false }
+        core.pointee.pins.enter()
+        let buffer = core.pointee.pins.buffer()
+        guard case .miss(let ticket) = cache.copy(key, to: buffer) else {
+            endRead()
+            return false
+        }
+        do {
+            cache.install(key, try readStore(.meta, key), ticket)
+            endRead()
+        } catch {
+            // The level was left by `readStore`.
+        }
+        return true
+    }
+
+    /// How long a read of the store takes that its row cache could have saved, in nanoseconds: a
+    /// moving average.
+    public var readNanoseconds: Int { core.pointee.readTime.meanNanoseconds }
 
     /// Calls `body` while all reads show one state of the store (own writes on top).
     ///

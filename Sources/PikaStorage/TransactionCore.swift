@@ -20,6 +20,7 @@ struct TransactionCore {
     var scratch = Scratch()
     /// Of the last HyperLogLogs written here.
     var recentRegisters = RecentRegisters()
+    var readTime = ReadTime()
     /// Rows that `prepareCommit` put into the batch, and told those of who remember rows.
     var preparedCount = 0
     /// The store took what was prepared; it is still to be told.
@@ -63,6 +64,32 @@ struct TransactionCore {
         pk_batch_destroy(batch)
         pins.deallocate()
         scratch.deallocate()
+    }
+}
+
+/// How long reads take that miss the row cache, from a sample of them.
+struct ReadTime {
+    /// One read in so many is timed.
+    private static let sampleInterval: UInt32 = 8
+    /// What one sample counts for in the mean.
+    private static let weight = 16
+    /// Above this a read waited for something else.
+    private static let limitNanoseconds = 1_000_000
+
+    private var reads: UInt32 = 0
+    private(set) var meanNanoseconds = 0
+
+    /// Counts a read; whether it is to be timed.
+    mutating func isDue() -> Bool {
+        reads &+= 1
+        return reads % Self.sampleInterval == 0
+    }
+
+    /// Notes a read's time; that of a row that the row cache does not keep counts as none.
+    mutating func note(nanoseconds: Int, rowBytes: Int) {
+        let sample =
+            rowBytes > RowCache.rowLimitBytes ? 0 : min(nanoseconds, Self.limitNanoseconds)
+        meanNanoseconds += (sample - meanNanoseconds) / Self.weight
     }
 }
 

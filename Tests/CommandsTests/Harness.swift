@@ -24,7 +24,7 @@ final class Harness {
 
     init(
         databases: Int = 2, now: Int64 = Harness.fixtureSeconds, limits: RequestLimits = .init(),
-        fileSystem: any FileSystem = RealFileSystem(),
+        fileSystem: any FileSystem = RealFileSystem(), readAheadNanoseconds: Int? = nil,
         _ change: (inout KeyspaceConfiguration) -> Void = { _ in }
     ) throws {
         self.directory = try Self.makeDirectory()
@@ -42,7 +42,8 @@ final class Harness {
         self.keyspace = try Keyspace.open(configuration)
         self.services = StubServices()
         self.environment = CommandEnvironment(
-            keyspace: self.keyspace, services: self.services, limits: limits)
+            keyspace: self.keyspace, services: self.services, limits: limits,
+            readAheadNanoseconds: readAheadNanoseconds)
         self.processor = CommandProcessor(environment: self.environment)
         self.client = Self.makeClient(id: 1)
         self.services.add(self.client.record)

@@ -1,8 +1,9 @@
 import Foundation
-import PikaStorage
 import Synchronization
 import TestKit
 import Testing
+
+@testable import PikaStorage
 
 @Suite("Row cache")
 struct RowCacheTests {
@@ -116,5 +117,30 @@ struct RowCacheTests {
             isDone.store(true, ordering: .releasing)
         }
         #expect(faults.withLock { $0 }.isEmpty)
+    }
+}
+
+@Suite("Time of reads that miss the row cache")
+struct ReadTimeTests {
+    @Test("The mean follows what reads take, and rows that the cache does not keep count as none")
+    func mean() {
+        var time = ReadTime()
+        for _ in 0..<200 { time.note(nanoseconds: 10_000, rowBytes: 1_000) }
+        #expect((9_000...10_000).contains(time.meanNanoseconds))
+        for _ in 0..<200 { time.note(nanoseconds: 10_000, rowBytes: RowCache.rowLimitBytes + 1) }
+        #expect(time.meanNanoseconds < 1_000)
+    }
+
+    @Test("One read that waited for something else does not move the mean far")
+    func outlier() {
+        var time = ReadTime()
+        time.note(nanoseconds: 60_000_000_000, rowBytes: 10)
+        #expect(time.meanNanoseconds <= 62_500)
+    }
+
+    @Test("One read in eight is timed")
+    func sample() {
+        var time = ReadTime()
+        #expect((0..<800).filter { _ in time.isDue() }.count == 100)
     }
 }

@@ -156,6 +156,11 @@ int32_t pk_get(pk_store *PK_NONNULL store, uint8_t family, const void *PK_NULLAB
                size_t key_length, const pk_snapshot *PK_NULLABLE snapshot, pk_pin *PK_NONNULL pin,
                const void *PK_NULLABLE *PK_NONNULL value, size_t *PK_NONNULL value_length,
                pk_error *PK_NONNULL error);
+// As pk_get without a snapshot; also says how long it took.
+int32_t pk_get_timed(pk_store *PK_NONNULL store, uint8_t family, const void *PK_NULLABLE key,
+                     size_t key_length, pk_pin *PK_NONNULL pin,
+                     const void *PK_NULLABLE *PK_NONNULL value, size_t *PK_NONNULL value_length,
+                     int64_t *PK_NONNULL nanoseconds, pk_error *PK_NONNULL error);
 // Looks at files only: what a crash would leave (with the write-ahead log off).
 int32_t pk_get_persisted(pk_store *PK_NONNULL store, uint8_t family, const void *PK_NULLABLE key,
                          size_t key_length, pk_pin *PK_NONNULL pin,
