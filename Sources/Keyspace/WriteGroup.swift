@@ -103,6 +103,7 @@ public final class WriteGroup: @unchecked Sendable {
         self.owner = owner
         self.onPool = onPool
         (set, storesGeneration) = database.makeTransactions()
+        if !onPool { set.keepScans() }
         heldStripes.reserveCapacity(64)
         wantedStripes.reserveCapacity(64)
     }

@@ -166,10 +166,12 @@ extension StoreTransaction {
     ///   - now: effective now.
     ///   - start: puts the first row key together in the scratch buffer `.start`; nil for the end.
     ///   - prefix: only elements that begin with it (data families).
+    ///   - limit: elements at most.
     ///   - body: takes the element without the key's prefix, the row's value, and the meta.
     func forEachElement(
         _ key: Bytes, _ family: Family, reverse: Bool = false, prefix: Bytes = .none, now: Int64,
         start: (ElementKeys, CollectionMeta) -> Bytes?,
+        limit: (CollectionMeta) -> Int = { _ in .max },
         _ body: (Bytes, Bytes, CollectionMeta) throws(StorageError) -> Bool
     ) throws(StorageError) {
         try consistently { sequence throws(StorageError) in
@@ -179,7 +181,7 @@ extension StoreTransaction {
             let from = start(ElementKeys(self, .start, key, version: meta.version), meta)
             return try scan(
                 family, prefix: keys.key(prefix), from: from, reverse: reverse, fillCache: true,
-                unchangedSince: sequence
+                limit: limit(meta), unchangedSince: sequence
             ) { row, value throws(StorageError) in
                 try body(row.dropping(length), value, meta)
             }

@@ -151,7 +151,9 @@ public struct Lists {
                 let range = meta.storageRange(start, stop)
             else { return true }
             return try scan(
-                key, meta, from: range.lowerBound, unchangedSince: sequence
+                key, meta, from: range.lowerBound,
+                limit: Int(clamping: range.upperBound - range.lowerBound + 1),
+                unchangedSince: sequence
             ) { index, element throws(StorageError) in
                 guard index <= range.upperBound, try body(element) else { return false }
                 return index < range.upperBound
@@ -178,7 +180,7 @@ public struct Lists {
     /// Visits elements from a storage index on.
     func scan(
         _ key: Bytes, _ meta: ListMeta, from index: UInt64, reverse: Bool = false,
-        unchangedSince sequence: UInt64? = nil,
+        limit: Int = .max, unchangedSince sequence: UInt64? = nil,
         _ body: (UInt64, Bytes) throws(StorageError) -> Bool
     ) throws(StorageError) -> Bool {
         let keys = ElementKeys(transaction, .element, key, version: meta.version)
@@ -186,7 +188,7 @@ public struct Lists {
         let prefixLength = keys.prefixLength
         return try transaction.scan(
             .data, prefix: keys.prefix, from: start.key(index: index), reverse: reverse,
-            fillCache: true, unchangedSince: sequence
+            fillCache: true, limit: limit, unchangedSince: sequence
         ) { row, element throws(StorageError) in
             guard row.count == prefixLength + 8 else {
                 throw .corruptRow(

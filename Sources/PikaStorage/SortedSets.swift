@@ -116,7 +116,10 @@ public struct SortedSets {
         _ key: Bytes, start: Int64, stop: Int64, reverse: Bool, now: Int64, _ body: Visitor
     ) throws(StorageError) {
         var position = 0
-        try forEachScored(key, from: nil, reverse: reverse, now: now) {
+        try forEachScored(
+            key, from: nil, reverse: reverse, now: now,
+            limit: { (Self.ranks(start, stop, count: $0.count)?.upperBound ?? -1) + 1 }
+        ) {
             member, score, meta throws(StorageError) in
             guard let range = Self.ranks(start, stop, count: meta.count),
                 position <= range.upperBound
@@ -167,11 +170,12 @@ public struct SortedSets {
     /// Visits a live key's entries of `score_cf` from a score on.
     private func forEachScored(
         _ key: Bytes, from score: Double?, reverse: Bool, now: Int64,
+        limit: (CollectionMeta) -> Int = { _ in .max },
         _ body: (Bytes, Double, CollectionMeta) throws(StorageError) -> Bool
     ) throws(StorageError) {
         try transaction.forEachElement(
             key, .score, reverse: reverse, now: now,
-            start: { keys, _ in score.map { keys.key(score: $0, .none) } },
+            start: { keys, _ in score.map { keys.key(score: $0, .none) } }, limit: limit,
             { element, _, meta throws(StorageError) in
                 let (score, member) = try Self.splitScore(element)
                 return try body(member, score, meta)

@@ -334,6 +334,7 @@ public final class StoreTransaction {
         if hasElements { store.elementWrites.add(1, ordering: .acquiringAndReleasing) }
         store.rowCache?.beginWrite(rows, count: count)
         store.knownElements?.beginWrite(rows, count: count)
+        store.elementVersions?.beginWrite(rows, count: count, core.pointee.deletedRanges)
     }
 
     @inline(__always)
@@ -342,6 +343,7 @@ public final class StoreTransaction {
     ) {
         store.rowCache?.endWrite(rows, count: count, isWritten: isWritten)
         store.knownElements?.endWrite(rows, count: count, isWritten: isWritten)
+        store.elementVersions?.endWrite(rows, count: count, core.pointee.deletedRanges)
     }
 
     /// Writes all rows and the reserved row with `applied` in one batch.
@@ -406,6 +408,11 @@ public final class StoreTransaction {
         store.environment.largeNames.forgetShort(kind, rows, count: count)
     }
 
+    /// From here on this transaction keeps the rows of small scans that it runs again and again.
+    ///
+    /// For the transactions of loops: it takes up to 2 MiB.
+    public func keepScans() { core.pointee.scans.begin() }
+
     /// Goes on with another store of the same kind (FLUSHDB, reopening); forgets all rows.
     public func rebind(to store: Store) {
         precondition(store.kind == kind, "a transaction of \(kind) can't go on with \(store.kind)")
@@ -458,6 +465,11 @@ public final class TransactionSet {
         if !sets.isEmpty { bits |= StoreKinds.sets.rawValue }
         if !zsets.isEmpty { bits |= StoreKinds.zsets.rawValue }
         return StoreKinds(rawValue: bits)
+    }
+
+    /// Keeps the rows of scans that are run again and again, see `StoreTransaction.keepScans`.
+    public func keepScans() {
+        for kind in StoreKind.allCases where kind != .strings { self[kind].keepScans() }
     }
 
     /// Forgets all rows in all stores.

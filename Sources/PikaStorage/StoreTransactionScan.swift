@@ -28,19 +28,74 @@ extension StoreTransaction {
 
     /// As `scan`; but returns false, without a call of `body`, when the store's sequence number is
     /// not `sequence` any more: then the rows do not fit what the caller read before.
+    ///
+    /// At most `limit` rows are visited: who knows how many will be wanted MUST say so, since rows of
+    /// a scan that `body` ended are not kept for the next one.
     func scan(
         _ family: Family, prefix: Bytes, from: Bytes?, reverse: Bool, fillCache: Bool,
+        limit: Int = .max, unchangedSince sequence: UInt64?,
+        _ body: (_ key: Bytes, _ value: Bytes) throws(StorageError) -> Bool
+    ) throws(StorageError) -> Bool {
+        let core = core
+        guard core.pointee.scans.isOn, fillCache, core.pointee.snapshot == nil,
+            !core.pointee.overlay.writesElements, let versions = store.elementVersions,
+            let place = ElementVersions.place(prefix), let version = versions.current(place)
+        else {
+            return try scanStore(
+                family, prefix: prefix, from: from, reverse: reverse, fillCache: fillCache,
+                limit: limit, unchangedSince: sequence, body)
+        }
+        let name = ScanName(
+            family: family, prefix: prefix, from: from, isReverse: reverse, limit: limit)
+        switch core.pointee.scans.find(name, version: version) {
+        case .hit(let index):
+            // The meta row that the caller has read fits: no batch that changes these elements has
+            // begun since they were kept.
+            var rows = core.pointee.scans.beginVisit(index)
+            defer { core.pointee.scans.endVisit() }
+            while let (key, value) = rows.next(), try body(key, value) {}
+            return true
+        case .pass:
+            return try scanStore(
+                family, prefix: prefix, from: from, reverse: reverse, fillCache: fillCache,
+                limit: limit, unchangedSince: sequence, body)
+        case .record(let index):
+            var recording = ScanRecording(name)
+            defer { recording.end() }
+            var isEnded = false
+            let isDone = try scanStore(
+                family, prefix: prefix, from: from, reverse: reverse, fillCache: fillCache,
+                limit: limit, unchangedSince: sequence
+            ) { key, value throws(StorageError) in
+                recording.append(key, value)
+                isEnded = !(try body(key, value))
+                return !isEnded
+            }
+            if isDone, !isEnded || recording.rowCount == limit,
+                versions.isCurrent(version, place)
+            {
+                core.pointee.scans.keep(&recording, in: index, version: version)
+            }
+            return isDone
+        }
+    }
+
+    private func scanStore(
+        _ family: Family, prefix: Bytes, from: Bytes?, reverse: Bool, fillCache: Bool, limit: Int,
         unchangedSince sequence: UInt64?,
         _ body: (_ key: Bytes, _ value: Bytes) throws(StorageError) -> Bool
     ) throws(StorageError) -> Bool {
+        guard limit > 0 else { return true }
         var cursor = try MergeCursor(
             transaction: self, family: family, prefix: prefix, reverse: reverse,
             fillCache: fillCache)
         defer { cursor.deallocate() }
         if let sequence, pk_store_sequence(core.pointee.handle) != sequence { return false }
         cursor.start(from: from)
+        var rest = limit
         while let row = cursor.row {
-            guard try body(row.key, row.value) else { return true }
+            rest -= 1
+            guard try body(row.key, row.value), rest > 0 else { return true }
             cursor.advance()
         }
         try cursor.checkStatus(path: store.path)

@@ -21,6 +21,7 @@ struct TransactionCore {
     /// Of the last HyperLogLogs written here.
     var recentRegisters = RecentRegisters()
     var readTime = ReadTime()
+    var scans = ScanCache()
     /// Rows that `prepareCommit` put into the batch, and told those of who remember rows.
     var preparedCount = 0
     /// The store took what was prepared; it is still to be told.
@@ -41,6 +42,7 @@ struct TransactionCore {
 
     mutating func bind(to store: Store) {
         ahead.clear()
+        scans.clear()
         handle = store.handle
         cache = store.rowCache.map { .passUnretained($0) }
         known = store.knownElements.map { .passUnretained($0) }
@@ -61,6 +63,7 @@ struct TransactionCore {
 
     mutating func deallocate() {
         overlay.deallocate()
+        scans.deallocate()
         pk_batch_destroy(batch)
         pins.deallocate()
         scratch.deallocate()
