@@ -19,6 +19,7 @@ struct ModelRun {
     init(seed: UInt64) throws {
         database = try TestDatabase(
             TemporaryDirectory(), options: smallOptions(memtableBytes: 65536))
+        if seed % 2 == 1 { database.set.keepScans() }
         driver = Driver(database: database, now: 1_700_000_000)
         model = Model(now: driver.now)
         committed = model
