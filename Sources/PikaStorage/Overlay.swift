@@ -11,6 +11,8 @@ struct Overlay {
     private(set) var rowCount = 0
     /// Whether the group wrote values of other families than the meta one, or deleted a range.
     private(set) var writesElements = false
+    /// As `writesElements`, or the group deleted rows of these families.
+    private(set) var touchesElements = false
     private var rowCapacity: Int
 
     /// Slots: high half = tag of the hash, low half = row index + 1; 0 is free.
@@ -123,7 +125,7 @@ struct Overlay {
     mutating func reserve(
         _ family: Family, _ key: Bytes, valueLength: Int
     ) -> UnsafeMutableRawPointer {
-        if family != .meta { writesElements = true }
+        if family != .meta { noteElements() }
         let row = findOrInsert(family, key)
         let value = arena.allocate(valueLength)
         row.pointee.value = value
@@ -132,10 +134,14 @@ struct Overlay {
     }
 
     /// Elements are written elsewhere than in the rows.
-    mutating func noteElements() { writesElements = true }
+    mutating func noteElements() {
+        writesElements = true
+        touchesElements = true
+    }
 
     /// Notes a deletion.
     mutating func delete(_ family: Family, _ key: Bytes) {
+        if family != .meta { touchesElements = true }
         findOrInsert(family, key).pointee.value_length = PK_ROW_DELETE
     }
 
@@ -183,6 +189,7 @@ struct Overlay {
         }
         rowCount = 0
         writesElements = false
+        touchesElements = false
         arena.reset()
     }
 }

@@ -38,7 +38,7 @@ extension StoreTransaction {
     ) throws(StorageError) -> Bool {
         let core = core
         guard core.pointee.scans.isOn, fillCache, core.pointee.snapshot == nil,
-            !core.pointee.overlay.writesElements, let versions = store.elementVersions,
+            !core.pointee.overlay.touchesElements, let versions = store.elementVersions,
             let place = ElementVersions.place(prefix), let version = versions.current(place)
         else {
             return try scanStore(

@@ -147,6 +147,12 @@ struct ScanCacheTests {
         #expect(try driver.hgetall("a") == ["f", "2"])
         database.set.reset()
         for _ in 0..<3 { #expect(try driver.hgetall("a") == ["f", "1"]) }
+        _ = try driver.hset("a", "g", "1")
+        try database.commit()
+        _ = try driver.hdel("a", "f")
+        for _ in 0..<3 { #expect(try driver.hgetall("a") == ["g", "1"]) }
+        database.set.reset()
+        for _ in 0..<3 { #expect(try driver.hgetall("a") == ["f", "1", "g", "1"]) }
     }
 
     @Test("A trimmed list that grows again over deleted ranges shows its new elements")
@@ -265,11 +271,11 @@ struct ScanCacheTests {
             _ = try writer.commit(applied: nil, mode: .waiting)
         }
         try write(0)
-        let isDone = Atomic<Bool>(false)
+        let isDone = Flag()
         let boxes = (Unchecked(write), Unchecked(view))
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
-                defer { isDone.store(true, ordering: .releasing) }
+                defer { isDone.set() }
                 for number in 1...rounds {
                     try boxes.0.value(number)
                     // So that a scan is asked for again between two batches.
@@ -280,7 +286,7 @@ struct ScanCacheTests {
                 var last = 0
                 var isLast = false
                 while !isLast {
-                    isLast = isDone.load(ordering: .acquiring)
+                    isLast = isDone.isSet
                     let found = try with("a") { try boxes.1.value.hash($0) }
                     let numbers = Set(found.compactMap { Int($0.split(separator: "=")[1]) })
                     try #require(found.count == 8 && numbers.count == 1, "\(found)")
@@ -293,6 +299,12 @@ struct ScanCacheTests {
             try await group.waitForAll()
         }
     }
+}
+
+private final class Flag: Sendable {
+    private let value = Atomic<Bool>(false)
+    var isSet: Bool { value.load(ordering: .acquiring) }
+    func set() { value.store(true, ordering: .releasing) }
 }
 
 /// For a transaction that one task uses.
