@@ -410,8 +410,11 @@ public final class StoreTransaction {
 
     /// From here on this transaction keeps the rows of small scans that it runs again and again.
     ///
-    /// For the transactions of loops: it takes up to 2 MiB.
-    public func keepScans() { core.pointee.scans.begin() }
+    /// For the transactions of loops: it takes up to 2 MiB (`ScanCache.limitBytes`). Nothing is kept
+    /// of a store without a row cache.
+    public func keepScans() {
+        if store.rowCache != nil { core.pointee.scans.begin() }
+    }
 
     /// Goes on with another store of the same kind (FLUSHDB, reopening); forgets all rows.
     public func rebind(to store: Store) {

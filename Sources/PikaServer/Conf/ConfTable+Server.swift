@@ -27,7 +27,8 @@ extension ConfTable {
             "command-loops", .integer(0, 0...64, into: \.commandLoops), unit: "threads",
             from: .ours,
             """
-            Threads that read, run and answer commands. 0: one per two cores, at most 4.
+            Threads that read, run and answer commands. 0: one per four cores, at most 4. With
+            several, what one client sends after another is not always executed after it.
             """),
         ConfItem(
             "slow-pool-threads", .integer(2, 1...64, into: \.slowPoolThreads), unit: "threads",

@@ -94,7 +94,8 @@ extension ConfTable {
             """
             Memory for strings, and heads of other keys, that were read lately: over all databases,
             half of it for strings, an eighth for each other type; hashes and sets may take as much
-            again for elements known to be there. 0: none.
+            again for elements known to be there. Besides, each loop keeps small hashes, lists, sets
+            and sorted sets that are read again and again, 2 MB of each type. 0: nothing of all this.
             """),
         ConfItem(
             "block-size", .bytes(4096, 512...16_777_216, into: \.blockSizeBytes), unit: "bytes",
