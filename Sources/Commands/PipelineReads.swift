@@ -24,6 +24,13 @@ public struct AheadRule {
 
     init(leastNanoseconds: Int) { self.leastNanoseconds = leastNanoseconds }
 
+    /// Whether a list may be posted; false while the threads have a rest.
+    mutating func mayPost() -> Bool {
+        guard rest > 0 else { return true }
+        rest -= 1
+        return false
+    }
+
     /// How many threads are to read the next list; 0: there is to be none.
     ///
     /// - Parameters:
@@ -31,10 +38,6 @@ public struct AheadRule {
     ///   - readCount: what the threads have read so far.
     mutating func threads(readNanoseconds: Int, readCount: Int) -> Int {
         guard readNanoseconds >= leastNanoseconds else { return 0 }
-        if rest > 0 {
-            rest -= 1
-            return 0
-        }
         if readCount == self.readCount { useless += 1 } else { useless = 0 }
         self.readCount = readCount
         if useless > Self.uselessLimit {
@@ -59,6 +62,8 @@ struct PipelineReads: ~Copyable {
 
     /// Inputs that are shorter hold too few requests, in bytes.
     private static let leastInput = 80
+    /// Bytes of the input that are looked at in one go: they are parsed twice.
+    static let windowBytes = 16 << 10
 
     /// Nil: nothing is to be read ahead.
     init?(_ environment: CommandEnvironment) {
@@ -85,10 +90,16 @@ struct PipelineReads: ~Copyable {
     ) {
         // A thread still reads a key of the last list: at the next request, then.
         guard self.ahead.begin() else { return }
+        let windowEnd = min(input.count, position + Self.windowBytes)
+        guard self.rule.mayPost() else {
+            self.next = .max
+            return
+        }
+        let window = UnsafeRawBufferPointer(rebasing: input[..<windowEnd])
         var end = position
         var isFull = false
         while !isFull,
-            case .request(let next) = self.parser.parse(input, from: end, authenticated: true)
+            case .request(let next) = self.parser.parse(window, from: end, authenticated: true)
         {
             end = next
             let arguments = self.parser.arguments
@@ -96,7 +107,8 @@ struct PipelineReads: ~Copyable {
             guard row == self.get || row == self.mget else { continue }
             for key in arguments.dropFirst() where !isFull { isFull = !self.ahead.add(key) }
         }
-        self.next = isFull ? end : .max
+        // A request that is longer than the window is passed by.
+        self.next = isFull ? end : windowEnd < input.count ? max(end, windowEnd) : .max
         guard self.ahead.keyCount >= AheadRule.leastKeys else { return }
         let threads = self.rule.threads(
             readNanoseconds: group.readNanoseconds, readCount: self.ahead.readCount)
