@@ -12,7 +12,7 @@ internal import Synchronization
 public final class ReadAhead: @unchecked Sendable {
     // SAFETY: the loop writes `keys`, `lengths` and `database` while no thread is inside and nothing
     // is to be claimed; a thread reads them behind a claim, while it is inside. `workers` and
-    // `count` are the loop's alone; the rest is atomic or guarded by the monitor.
+    // `count` are the loop's alone; the rest is atomic.
 
     /// Keys that are posted at once.
     public static let keyLimit = 32
@@ -117,11 +117,11 @@ public final class ReadAhead: @unchecked Sendable {
 
     private func run(_ worker: Int, _ alarm: Alarm) {
         let entrance = keyspace.gate.makeEntrance(onPool: true)
-        var readers: [Reader?] = Array(repeating: nil, count: keyspace.databases.count)
+        var groups: [WriteGroup?] = Array(repeating: nil, count: keyspace.databases.count)
         while waitForKeys(worker, alarm) {
             inside.add(1, ordering: .sequentiallyConsistent)
             if entrance.enter() {
-                readKeys(&readers)
+                readKeys(&groups)
                 entrance.leave()
             } else {
                 withdraw()
@@ -149,26 +149,17 @@ public final class ReadAhead: @unchecked Sendable {
         return !isOver
     }
 
-    /// What a thread reads a database with.
-    private struct Reader {
-        let transactions: TransactionSet
-        var generation: UInt64
-    }
-
-    private func readKeys(_ readers: inout [Reader?]) {
+    /// Reads keys of one list; `groups` are the thread's own, made when they are needed.
+    private func readKeys(_ groups: inout [WriteGroup?]) {
+        var used: WriteGroup?
         while let index = claim() {
-            let database = keyspace.databases[database]
-            var reader =
-                readers[database.index]
-                ?? Reader(
-                    transactions: database.makeReader(), generation: database.storesGeneration)
-            if reader.generation != database.storesGeneration {
-                reader.generation = database.rebind(reader.transactions)
-            }
-            readers[database.index] = reader
+            let group = groups[database] ?? keyspace.databases[database].makeGroup(onPool: true)
+            groups[database] = group
+            used = group
             let key = Bytes(start: keys + index * Self.keyLimitBytes, count: lengths[index])
-            if reader.transactions.strings.readAhead(key) { reads.add(1, ordering: .relaxed) }
+            if group.transactions.strings.readAhead(key) { reads.add(1, ordering: .relaxed) }
         }
+        used?.discard()
     }
 
     /// Takes the last key that nobody has taken.

@@ -77,12 +77,8 @@ final class ElementVersions: @unchecked Sendable {
         for range in ranges {
             if let place = range.start.withUnsafeBytes({ Self.place($0) }) { body(place) }
         }
-        for index in 0..<count {
-            let row = rows[index]
-            if row.family == UInt32(Family.meta.rawValue) || row.isVoid { continue }
-            if let place = Self.place(Bytes(start: row.key, count: Int(row.key_length))) {
-                body(place)
-            }
+        pk_row.forEachElement(rows, count) { _, key in
+            if let place = Self.place(key) { body(place) }
         }
     }
 }

@@ -89,27 +89,16 @@ final class KnownElements: @unchecked Sendable {
 
     /// Before a batch goes into the store: what it deletes is not known any longer.
     func beginWrite(_ rows: UnsafeMutablePointer<pk_row>, count: Int) {
-        forEachElement(rows, count) { row, key in
+        pk_row.forEachElement(rows, count) { row, key in
             if !row.isValue { remove(key) }
         }
     }
 
     /// The store took the batch (`isWritten`), or it may or may not have taken it.
     func endWrite(_ rows: UnsafeMutablePointer<pk_row>, count: Int, isWritten: Bool) {
-        forEachElement(rows, count) { row, key in
+        pk_row.forEachElement(rows, count) { row, key in
             guard row.isValue else { return }
             if isWritten { insert(key) } else { remove(key) }
-        }
-    }
-
-    @inline(__always)
-    private func forEachElement(
-        _ rows: UnsafeMutablePointer<pk_row>, _ count: Int, _ body: (pk_row, Bytes) -> Void
-    ) {
-        for index in 0..<count {
-            let row = rows[index]
-            if row.family == UInt32(Family.meta.rawValue) || row.isVoid { continue }
-            body(row, Bytes(start: row.key, count: Int(row.key_length)))
         }
     }
 

@@ -200,6 +200,18 @@ extension pk_row {
 
     /// Whether what was written to the row was taken back.
     var isVoid: Bool { value_length == PK_ROW_VOID }
+
+    /// Calls `body` for the rows of a batch that write or delete elements, with their keys.
+    @inline(__always)
+    static func forEachElement(
+        _ rows: UnsafeMutablePointer<pk_row>, _ count: Int, _ body: (pk_row, Bytes) -> Void
+    ) {
+        for index in 0..<count {
+            let row = rows[index]
+            if row.family == UInt32(Family.meta.rawValue) || row.isVoid { continue }
+            body(row, Bytes(start: row.key, count: Int(row.key_length)))
+        }
+    }
 }
 
 /// Memory that is handed out in pieces and taken back all at once.

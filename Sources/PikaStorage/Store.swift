@@ -22,7 +22,7 @@ public final class Store: Sendable {
     let rowCache: RowCache?
     /// Elements that were written lately, of hashes and sets.
     let knownElements: KnownElements?
-    /// Nil for strings.
+    /// For those who keep elements; nil for strings, and without a row cache.
     let elementVersions: ElementVersions?
     /// Batches with values of other families than the meta one, counted before they are written.
     let elementWrites = Atomic<UInt64>(0)
@@ -40,7 +40,7 @@ public final class Store: Sendable {
         self.isReadOnly = isReadOnly
         self.environment = environment
         self.hooks = hooks
-        elementVersions = kind == .strings ? nil : ElementVersions()
+        elementVersions = kind != .strings && rowCacheBytes > 0 ? ElementVersions() : nil
         rowCache = rowCacheBytes > 0 ? RowCache(limitBytes: rowCacheBytes) : nil
         knownElements =
             kind.hasElementsToRemember ? KnownElements(limitBytes: rowCacheBytes) : nil

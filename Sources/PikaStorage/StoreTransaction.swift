@@ -411,9 +411,9 @@ public final class StoreTransaction {
     /// From here on this transaction keeps the rows of small scans that it runs again and again.
     ///
     /// For the transactions of loops: it takes up to 2 MiB (`ScanCache.limitBytes`). Nothing is kept
-    /// of a store without a row cache.
+    /// of strings, and of a store without a row cache.
     public func keepScans() {
-        if store.rowCache != nil { core.pointee.scans.begin() }
+        if store.elementVersions != nil { core.pointee.scans.begin() }
     }
 
     /// Goes on with another store of the same kind (FLUSHDB, reopening); forgets all rows.
@@ -472,7 +472,7 @@ public final class TransactionSet {
 
     /// Keeps the rows of scans that are run again and again, see `StoreTransaction.keepScans`.
     public func keepScans() {
-        for kind in StoreKind.allCases where kind != .strings { self[kind].keepScans() }
+        for kind in StoreKind.allCases { self[kind].keepScans() }
     }
 
     /// Forgets all rows in all stores.
