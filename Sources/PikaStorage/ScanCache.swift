@@ -38,7 +38,7 @@ struct ScanCache {
     /// Scans that are known.
     private static let slotCount = 512
     /// In front of each row: length of key and value.
-    private static let headSize = 8
+    fileprivate static let headSize = 8
 
     private struct Slot {
         /// Of the scan that was asked for last.
@@ -57,7 +57,6 @@ struct ScanCache {
         case hit(Int)
         /// They are worth keeping.
         case record(Int)
-        case pass
     }
 
     /// Nil: nothing is kept.
@@ -88,25 +87,25 @@ struct ScanCache {
         slots = nil
     }
 
-    /// What is known of a scan whose elements have a version now.
-    mutating func find(_ name: ScanName, version: UInt64) -> Lookup {
-        guard let slots else { return .pass }
+    /// What is known of a scan whose elements have a version now; nil: it is to be run as it is.
+    mutating func find(_ name: ScanName, version: UInt64) -> Lookup? {
+        guard let slots else { return nil }
         let hash = name.hash
         let index = Int(truncatingIfNeeded: hash) & (Self.slotCount - 1)
         let slot = slots + index
         if slot.pointee.hash == hash, slot.pointee.version == version {
             guard let bytes = slot.pointee.bytes else {
-                return visits == 0 ? .record(index) : .pass
+                return visits == 0 ? .record(index) : nil
             }
             let isNamed =
                 slot.pointee.traits == name.traits
                 && Self.isNamed(bytes, slot.pointee.nameCount, name)
-            return isNamed ? .hit(index) : .pass
+            return isNamed ? .hit(index) : nil
         }
-        guard visits == 0 else { return .pass }
+        guard visits == 0 else { return nil }
         drop(slot)
         slot.pointee = Slot(hash: hash, version: version)
-        return .pass
+        return nil
     }
 
     private static func isNamed(
@@ -198,11 +197,11 @@ struct ScanRecording {
     mutating func append(_ key: Bytes, _ value: Bytes) {
         rowCount += 1
         guard bytes != nil else { return }
-        let size = 8 + key.count + value.count
+        let size = ScanCache.headSize + key.count + value.count
         guard byteCount + size <= ScanCache.entryLimitBytes, makeRoom(size) else { return end() }
         bytes?.put(UInt32(key.count), at: byteCount)
         bytes?.put(UInt32(value.count), at: byteCount + 4)
-        byteCount += 8
+        byteCount += ScanCache.headSize
         add(key)
         add(value)
     }

@@ -37,17 +37,18 @@ extension StoreTransaction {
         _ body: (_ key: Bytes, _ value: Bytes) throws(StorageError) -> Bool
     ) throws(StorageError) -> Bool {
         let core = core
+        let name = ScanName(
+            family: family, prefix: prefix, from: from, isReverse: reverse, limit: limit)
         guard core.pointee.scans.isOn, fillCache, core.pointee.snapshot == nil,
             !core.pointee.overlay.touchesElements, let versions = store.elementVersions,
-            let place = ElementVersions.place(prefix), let version = versions.current(place)
+            let place = ElementVersions.place(prefix), let version = versions.current(place),
+            let found = core.pointee.scans.find(name, version: version)
         else {
             return try scanStore(
                 family, prefix: prefix, from: from, reverse: reverse, fillCache: fillCache,
                 limit: limit, unchangedSince: sequence, body)
         }
-        let name = ScanName(
-            family: family, prefix: prefix, from: from, isReverse: reverse, limit: limit)
-        switch core.pointee.scans.find(name, version: version) {
+        switch found {
         case .hit(let index):
             // The meta row that the caller has read fits: no batch that changes these elements has
             // begun since they were kept.
@@ -55,10 +56,6 @@ extension StoreTransaction {
             defer { core.pointee.scans.endVisit() }
             while let (key, value) = rows.next(), try body(key, value) {}
             return true
-        case .pass:
-            return try scanStore(
-                family, prefix: prefix, from: from, reverse: reverse, fillCache: fillCache,
-                limit: limit, unchangedSince: sequence, body)
         case .record(let index):
             var recording = ScanRecording(name)
             defer { recording.end() }
